@@ -1,0 +1,89 @@
+"""bertattn: what transformers attend to, in numbers for a paper.
+
+Names and modules are loaded when they are first used: `import bertattn` imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0.dev0"
+
+_NAMES = {
+    "AttentionTensor": "tensor",
+    "Axis": "tensor",
+    "BertattnError": "errors",
+    "Document": "annotation",
+    "DocumentWindow": "annotation",
+    "Extractor": "extract",
+    "Mention": "annotation",
+    "Moments": "statistics",
+    "Sentence": "annotation",
+    "TextPair": "inputs",
+    "TokenIds": "inputs",
+    "drop_special": "alignment",
+    "load": "storage",
+    "merge_subwords": "alignment",
+    "save": "storage",
+    "summarize": "statistics",
+}
+_MODULES = (
+    "alignment",
+    "annotation",
+    "errors",
+    "extract",
+    "figures",
+    "inputs",
+    "patterns",
+    "readers",
+    "report",
+    "results",
+    "segments",
+    "statistics",
+    "storage",
+    "tensor",
+)
+
+__all__ = sorted([*_NAMES, *_MODULES, "__version__"])
+
+if TYPE_CHECKING:
+    from bertattn import (
+        alignment,
+        annotation,
+        errors,
+        extract,
+        figures,
+        inputs,
+        patterns,
+        readers,
+        report,
+        results,
+        segments,
+        statistics,
+        storage,
+        tensor,
+    )
+    from bertattn.alignment import drop_special, merge_subwords
+    from bertattn.annotation import Document, DocumentWindow, Mention, Sentence
+    from bertattn.errors import BertattnError
+    from bertattn.extract import Extractor
+    from bertattn.inputs import TextPair, TokenIds
+    from bertattn.statistics import Moments, summarize
+    from bertattn.storage import load, save
+    from bertattn.tensor import AttentionTensor, Axis
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value: Any = getattr(importlib.import_module(f"bertattn.{_NAMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"bertattn.{name}")
+    else:
+        raise AttributeError(f"module 'bertattn' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

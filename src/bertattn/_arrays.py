@@ -1,0 +1,119 @@
+"""The two kinds of array, NumPy and torch, behind one set of functions. No other module tells them apart.
+
+torch is never imported here unless the caller's array shows that it has been already.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+    Array: TypeAlias = np.ndarray[Any, np.dtype[Any]] | torch.Tensor
+else:
+    Array = Any
+
+Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+def is_torch(x: object) -> bool:
+    """True for a torch tensor; never imports torch."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(x, torch.Tensor)
+
+
+def is_array(x: object) -> bool:
+    return isinstance(x, np.ndarray) or is_torch(x)
+
+
+def to_numpy(x: Any) -> Numpy:
+    """A NumPy array with the same values; bfloat16, which NumPy lacks, becomes float32."""
+    if is_torch(x):
+        x = x.detach()
+        if str(x.dtype) == "torch.bfloat16":
+            x = x.float()
+        return np.asarray(x.cpu().numpy())
+    return np.asarray(x)
+
+
+def is_floating(x: Any) -> bool:
+    return bool(x.is_floating_point()) if is_torch(x) else bool(np.issubdtype(x.dtype, np.floating))
+
+
+def dtype_name(x: Any) -> str:
+    """"float32" for either kind of array."""
+    return str(x.dtype).removeprefix("torch.")
+
+
+def like(values: Any, x: Any, *, dtype: str | None = None) -> Any:
+    """`values` (NumPy or a list) as the same kind of array as `x`, on its device, in `x`'s dtype unless one is named."""
+    if is_torch(x):
+        import torch
+
+        kind = x.dtype if dtype is None else getattr(torch, dtype)
+        return torch.as_tensor(np.array(values), dtype=kind, device=x.device)
+    return np.asarray(values, dtype=x.dtype if dtype is None else dtype)
+
+
+def float64(x: Any) -> Any:
+    """The same values in double precision (on the CPU where the device has none, as on MPS)."""
+    if is_torch(x):
+        if x.device.type == "mps":
+            x = x.cpu()
+        return x.double()
+    return np.asarray(x, dtype=np.float64)
+
+
+def take(x: Any, indices: Any, axis: int) -> Any:
+    """Rows `indices` of one axis, as a copy."""
+    if is_torch(x):
+        import torch
+
+        index = torch.as_tensor(np.asarray(indices, dtype=np.int64), device=x.device)
+        return torch.index_select(x, axis, index)
+    return np.take(x, np.asarray(indices, dtype=np.int64), axis=axis)
+
+
+def where(condition: Any, a: Any, b: Any) -> Any:
+    if is_torch(condition):
+        import torch
+
+        return torch.where(condition, a, b)
+    return np.where(condition, a, b)
+
+
+def isnan(x: Any) -> Any:
+    return x.isnan() if is_torch(x) else np.isnan(x)
+
+
+def xlogx(x: Any) -> Any:
+    """x ln x with 0 ln 0 = 0; NaN stays NaN. A new array.
+
+    The smallest normal float stands in for 0: its product with its logarithm is below 1e-35, and this is eight times
+    faster than the special functions of torch and SciPy (measured on 128 x 128 maps).
+    """
+    if is_torch(x):
+        import torch
+
+        return x.clamp_min(torch.finfo(x.dtype).tiny).log_().mul_(x)
+    tiny = np.finfo(x.dtype).tiny
+    out = np.maximum(x, tiny)
+    np.log(out, out=out)
+    return np.multiply(out, x, out=out)
+
+
+def amax(x: Any, axis: int) -> Any:
+    return x.amax(axis) if is_torch(x) else x.max(axis)
+
+
+def nan_mean(x: Any, axis: int = -1) -> Any:
+    """Mean over one axis without its NaN entries, in double precision; NaN where nothing is left."""
+    x = float64(x)
+    missing = isnan(x)
+    total = where(missing, like(0.0, x), x).sum(axis)
+    count = float64((~missing).sum(axis))
+    return total / where(count > 0, count, like(np.nan, count))

@@ -1,0 +1,21 @@
+"""Packages that only some features need."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+from bertattn.errors import MissingExtraError
+
+
+def require(module: str, *, extra: str, caller: str) -> ModuleType:
+    """Import `module`, or say which caller needs it and which command installs it."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
+            raise  # the package is there but broken: its own message tells more
+        raise MissingExtraError(
+            f"{caller} needs the package {module.split('.')[0]!r}, which is not installed; "
+            f"install it with: pip install 'bertattn[{extra}]'"
+        ) from error

@@ -1,0 +1,77 @@
+"""Every error that bertattn raises on purpose: what was wrong, the value seen, the remedy."""
+
+from __future__ import annotations
+
+__all__ = [
+    "AlignmentError",
+    "BertattnError",
+    "InputError",
+    "MeasureError",
+    "MissingExtraError",
+    "ModelError",
+    "ReaderError",
+    "SelectionError",
+    "StorageError",
+    "TooLongError",
+    "ValidationError",
+]
+
+
+class BertattnError(ValueError):
+    """Parent of all errors raised by bertattn."""
+
+
+class ValidationError(BertattnError):
+    """The parts given to a constructor do not fit together."""
+
+
+class SelectionError(BertattnError, LookupError):
+    """A layer, head or statistic was asked for that is not there."""
+
+    __str__ = ValueError.__str__
+
+
+class MeasureError(BertattnError):
+    """A function needs another kind of number than the tensor holds."""
+
+
+class AlignmentError(BertattnError):
+    """Tokens and words cannot be matched."""
+
+
+class InputError(BertattnError):
+    """A text that cannot be given to a model."""
+
+
+class TooLongError(InputError):
+    """A text with more tokens than the model can take."""
+
+
+class ModelError(BertattnError):
+    """A model or tokenizer that cannot be used, and why."""
+
+
+class StorageError(BertattnError):
+    """A file that bertattn did not write, that is torn, or that is newer than this version."""
+
+
+class MissingExtraError(BertattnError, ImportError):
+    """An optional package is not installed; the message holds the command that installs it."""
+
+
+class ReaderError(BertattnError):
+    """A malformed place in a file: `path:line:column: what is wrong`."""
+
+    def __init__(self, message: str, *, path: str, line: int, column: int = 1) -> None:
+        super().__init__(f"{path}:{line}:{column}: {message}")
+        self.path = path
+        self.line = line
+        self.column = column
+        self.message = message
+
+    def __reduce__(self) -> tuple[object, ...]:  # keyword arguments survive a trip between processes
+        return (_reader_error, (self.message, self.path, self.line, self.column))
+
+
+def _reader_error(message: str, path: str, line: int, column: int) -> ReaderError:
+    return ReaderError(message, path=path, line=line, column=column)
