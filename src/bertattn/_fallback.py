@@ -1,0 +1,122 @@
+"""Attention of models that do not use transformers' AttentionInterface, through their own `output_attentions`.
+
+What comes back is checked before it is believed: one `[batch, head, query, key]` map a layer, rows that are
+distributions, no mass on padding. Anything else is refused with the reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from bertattn import _hook
+from bertattn.errors import ModelError
+
+_NAMES = {
+    "encoder": ("attentions", "encoder_attentions"),
+    "decoder": ("decoder_attentions", "attentions"),
+    "cross": ("cross_attentions",),
+}
+
+
+def run(
+    model: torch.nn.Module, inputs: dict[str, Any], *, attention: str, hidden: bool = False
+) -> tuple[list[torch.Tensor], Any]:
+    """The maps of every layer and the model's outputs, from one call with `output_attentions=True`."""
+    banded: list[torch.Tensor] = []
+    hooks = [
+        module.register_forward_pre_hook(
+            lambda _module, args, keywords: banded.append(keywords.get("attention_mask", args[1] if len(args) > 1 else None)),
+            with_kwargs=True,
+        )
+        for module in model.modules()
+        if type(module).__name__ in ("LongformerEncoder",)
+    ]
+    try:
+        with _hook.switched(model, "eager"):
+            outputs = model(**inputs, output_attentions=True, output_hidden_states=hidden)
+    except TypeError as error:
+        raise ModelError(
+            f"{type(model).__name__} neither uses transformers' AttentionInterface nor takes output_attentions: {error}"
+        ) from error
+    finally:
+        for hook in hooks:
+            hook.remove()
+    maps: Sequence[Any] = next((m for m in (getattr(outputs, n, None) for n in _NAMES[attention]) if m), ())
+    if not maps or any(not isinstance(m, torch.Tensor) for m in maps):
+        raise ModelError(
+            f"{type(model).__name__} computes no attention that can be read: it neither uses transformers' "
+            "AttentionInterface nor returns maps when asked for output_attentions"
+        )
+    mask = inputs["attention_mask"]
+    if banded:
+        is_global = banded[0][:, : mask.shape[1]] > 0
+        maps = [
+            dense_bands(local, across, is_global, mask.bool())
+            for local, across in zip(maps, outputs.get("global_attentions") or [None] * len(maps), strict=True)
+        ]
+    return [m.to(torch.promote_types(m.dtype, torch.float32)) for m in maps], outputs
+
+
+def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torch.Tensor, *, model: str) -> bool:
+    """Whether rows are distributions (False: they sum to less, some of the mass going to a sink outside the keys).
+
+    Args:
+        maps: `[batch, head, query, key]`, one a layer.
+        query_mask, key_mask: bool `[batch, token]`, False for padding.
+        model: its class, for the error.
+
+    Raises:
+        ModelError: maps of other shapes, negative or undefined numbers, rows above 1, mass on padding.
+    """
+    wanted = (query_mask.shape[1], key_mask.shape[1])
+    shapes = sorted({tuple(m.shape) for m in maps})
+    if any(len(shape) != 4 or shape[2:] != wanted for shape in shapes) or len(shapes) > 1:
+        raise ModelError(
+            f"{model} gives maps of shape {', '.join(map(str, shapes))}, not [batch, head, {wanted[0]}, {wanted[1]}] in "
+            "every layer: it has no dense attention over the tokens"
+        )
+    full = True
+    for number, layer in enumerate(maps):
+        rows = layer.sum(-1).masked_select(query_mask[:, None].expand(layer.shape[:3]))
+        low, high = float(layer.min()), float(rows.max())
+        if not (low >= 0 and high <= 1 + 1e-3):
+            raise ModelError(
+                f"{model} gives numbers that are no attention weights (layer {number + 1}: smallest {low:.4g}, largest "
+                f"row sum {high:.4g}): they may be logits"
+            )
+        full &= float(rows.min()) >= 1 - 1e-3
+        padding = float(layer.masked_fill(key_mask[:, None, None], 0).masked_fill(~query_mask[:, None, :, None], 0).max())
+        if padding > 1e-6:
+            raise ModelError(f"{model} attends to padding (layer {number + 1}: weight {padding:.4g}); use batch_size=1")
+    return full
+
+
+def dense_bands(
+    local: torch.Tensor, across: torch.Tensor | None, is_global: torch.Tensor, mask: torch.Tensor
+) -> torch.Tensor:
+    """Longformer's bands as dense `[batch, head, query, key]` maps (layout: methods D.9, measured).
+
+    Args:
+        local: `[batch, head, query, globals + window + 1]`; column c is the c-th global key, then come the keys from
+            half a window before the query to half a window after it.
+        across: `[batch, head, padded key, globals]`, the rows of the global queries; None without global tokens.
+        is_global, mask: bool `[batch, token]`: global tokens, and tokens that are no padding.
+    """
+    batch, heads, tokens, width = local.shape
+    most = 0 if across is None else across.shape[-1]
+    window = width - most - 1
+    dense = local.new_zeros(batch, heads, tokens, tokens + window)
+    rows = torch.arange(tokens, device=local.device)
+    columns = rows[:, None] + torch.arange(window + 1, device=local.device)  # shifted right by half a window
+    dense.scatter_(3, columns.expand(batch, heads, -1, -1), local[..., most:])
+    dense = dense[..., window // 2 : window // 2 + tokens].clone()
+    for item in range(batch):
+        positions = is_global[item].nonzero()[:, 0]
+        if across is not None and len(positions):
+            dense[item, :, :, positions] += local[item, :, :, : len(positions)]
+            dense[item, :, positions] = across[item, :, :tokens, : len(positions)].transpose(1, 2)
+        dense[item, :, ~mask[item]] = 0
+    return dense

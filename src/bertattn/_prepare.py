@@ -1,0 +1,215 @@
+"""From an input (text, pair, sentence, window, ids) to token ids and a described axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bertattn import _tokens, alignment
+from bertattn.annotation import Document, DocumentWindow, Sentence
+from bertattn.errors import AlignmentError, InputError, TooLongError
+from bertattn.inputs import TextPair, TokenIds
+from bertattn.tensor import Annotation, Axis
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One input, ready for a model."""
+
+    ids: tuple[int, ...]
+    token_types: tuple[int, ...] | None
+    axis: Axis
+    annotation: Annotation | None = None
+    cut: int = 0
+    target: Prepared | None = None
+
+
+def prepare(
+    x: object, tokenizer: Any, *, limit: int | None, truncate: bool, vocabulary: int | None, spacing: str, target: bool
+) -> Prepared:
+    """Tokenise one input.
+
+    Args:
+        x: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or a sequence of ids.
+        tokenizer: a transformers tokenizer.
+        limit: how many tokens the model takes; None means any number.
+        truncate: cut what is longer instead of refusing it.
+        vocabulary: number of rows of the model's embedding table.
+        spacing: how the words of a sentence are joined: "single" or "natural".
+        target: read a `TextPair` as source and target of an encoder-decoder.
+
+    Raises:
+        InputError: no text in it, broken Unicode, not one of the accepted types, ids the model does not have.
+        TooLongError: more tokens than `limit`.
+        AlignmentError: words that cannot be found among the tokens.
+    """
+    if target and isinstance(x, TextPair):
+        options = {"limit": limit, "truncate": truncate, "vocabulary": vocabulary, "spacing": spacing, "target": False}
+        source = prepare(x.first, tokenizer, **options)  # type: ignore[arg-type]
+        made = prepare(x.second, tokenizer, **options)  # type: ignore[arg-type]
+        return Prepared(source.ids, source.token_types, source.axis, None, source.cut + made.cut, made)
+    if isinstance(x, str):
+        prepared = _text(x, None, tokenizer, limit=limit, truncate=truncate)
+    elif isinstance(x, TextPair):
+        prepared = _text(x.first, x.second, tokenizer, limit=limit, truncate=truncate)
+    elif isinstance(x, Sentence | DocumentWindow):
+        prepared = _words(x, tokenizer, spacing=spacing)
+        if truncate and limit is not None and len(prepared.ids) > limit:
+            raise TooLongError(
+                f"{_quoted(x.words)} has {len(prepared.ids)} tokens but the model takes {limit}; annotated words are "
+                "not cut, since their annotation would no longer fit: use on_too_long='skip'"
+            )
+    elif isinstance(x, Document):
+        raise InputError("a Document is read in windows that fit the model, not whole; give its sentences")
+    else:
+        prepared = _ids(x, tokenizer, limit=limit, truncate=truncate)
+    if limit is not None and len(prepared.ids) > limit:
+        raise TooLongError(
+            f"{_quoted(prepared.axis.tokens)} has {len(prepared.ids)} tokens but the model takes {limit}; "
+            "use on_too_long='truncate' or 'skip', or cut the text"
+        )
+    if vocabulary is not None and max(prepared.ids) >= vocabulary:
+        raise InputError(
+            f"token {max(prepared.ids)} is beyond the model's {vocabulary} embeddings: "
+            "is this the tokenizer of another model?"
+        )
+    return prepared
+
+
+def _quoted(words: Sequence[str]) -> str:
+    text = " ".join(words)
+    return repr(text if len(text) <= 40 else text[:37] + "…")
+
+
+def _check_text(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(
+            f"the text is no valid Unicode: {text[error.start : error.end]!r} at character {error.start} "
+            "is half of a surrogate pair; read the file as UTF-8, or replace it"
+        ) from None
+
+
+def _encode(tokenizer: Any, *texts: str, limit: int | None = None) -> Any:
+    """The tokenizer's output. No text is read as a special token, however it is written."""
+    options: dict[str, Any] = {} if limit is None else {"truncation": True, "max_length": limit}
+    return tokenizer(*texts, return_special_tokens_mask=True, split_special_tokens=True, verbose=False, **options)
+
+
+def _columns(encoding: Any, tokenizer: Any) -> tuple[dict[str, Any], tuple[int | None, ...]]:
+    """The columns of the axis that need no words, and for each token which text it is of (None: special)."""
+    ids, special = encoding["input_ids"], [bool(s) for s in encoding["special_tokens_mask"]]
+    fast = encoding.encodings[0] if encoding.encodings else None
+    types = encoding.get("token_type_ids") or [0] * len(ids)
+    sequences = fast.sequence_ids if fast else [None if s else t for s, t in zip(special, types, strict=True)]
+    columns: dict[str, Any] = {
+        "tokens": tuple(tokenizer.convert_ids_to_tokens(ids)),
+        "roles": _tokens.roles_of(ids, tokenizer, special),
+        "segments": _tokens.segments_of(sequences),
+    }
+    if fast:
+        columns["offsets"] = tuple(None if s is None else o for s, o in zip(sequences, fast.offsets, strict=True))
+    return columns, tuple(sequences)
+
+
+def _prepared(encoding: Any, columns: dict[str, Any], **more: Any) -> Prepared:
+    types = encoding.get("token_type_ids")
+    return Prepared(tuple(encoding["input_ids"]), None if types is None else tuple(types), Axis(**columns), **more)
+
+
+def _text(text: str, second: str | None, tokenizer: Any, *, limit: int | None, truncate: bool) -> Prepared:
+    texts = (text,) if second is None else (text, second)
+    for one in texts:
+        _check_text(one)
+    encoding, cut = _encode(tokenizer, *texts), 0
+    if truncate and limit is not None and len(encoding["input_ids"]) > limit:
+        cut = len(encoding["input_ids"]) - limit
+        encoding = _encode(tokenizer, *texts, limit=limit)
+    columns, sequences = _columns(encoding, tokenizer)
+    words: list[str] = []
+    word_ids: list[Any] = [None] * len(sequences)
+    for number, one in enumerate(texts):
+        mine = [i for i, sequence in enumerate(sequences) if sequence == number]
+        if not mine:
+            raise InputError(_nothing_in(one))
+        if "offsets" not in columns:
+            continue
+        offsets = [columns["offsets"][i] for i in mine]
+        found, numbers = alignment.words_of_text(one[: max(end for _, end in offsets)] if cut else one, offsets)
+        for i, entry in zip(mine, numbers, strict=True):
+            word_ids[i] = _shifted(entry, len(words))
+        words.extend(found)
+    if "offsets" in columns:
+        columns |= {"words": tuple(words), "word_ids": tuple(word_ids)}
+    return _prepared(encoding, columns, cut=cut)
+
+
+def _shifted(entry: Any, by: int) -> Any:
+    if isinstance(entry, tuple):
+        return tuple(number + by for number in entry)
+    return None if entry is None else entry + by
+
+
+def _nothing_in(text: str) -> str:
+    if not text.strip():
+        return f"there is no text: {text[:20]!r} is empty or only white space"
+    return f"the tokenizer makes no token of {text[:20]!r}: are these characters it removes?"
+
+
+def _words(x: Sentence | DocumentWindow, tokenizer: Any, *, spacing: str) -> Prepared:
+    text, spans = x.text(spacing=spacing)
+    _check_text(text)
+    encoding = _encode(tokenizer, text)
+    columns, sequences = _columns(encoding, tokenizer)
+    if not any(s is not None for s in sequences):
+        raise InputError(_nothing_in(text))
+    if "offsets" in columns:
+        word_ids = alignment.word_ids_from_offsets(columns["offsets"], spans, text)
+    else:
+        word_ids = _words_by_parts(x.words, text, sequences, encoding, tokenizer)
+    return _prepared(encoding, columns | {"words": x.words, "word_ids": word_ids}, annotation=x)
+
+
+def _words_by_parts(
+    words: Sequence[str], text: str, sequences: Sequence[int | None], encoding: Any, tokenizer: Any
+) -> tuple[int | None, ...]:
+    """For a tokenizer that keeps no offsets: each word tokenised alone, if that gives the tokens of the whole text."""
+    parts = [tokenizer.tokenize(word) for word in words]
+    whole = [t for t, s in zip(tokenizer.convert_ids_to_tokens(encoding["input_ids"]), sequences, strict=True) if s is not None]
+    if [token for part in parts for token in part] != whole:
+        raise AlignmentError(
+            f"{type(tokenizer).__name__} keeps no character offsets and cuts {_quoted(words)} differently word by word, "
+            "so its tokens cannot be given to words; load a fast tokenizer"
+        )
+    numbers = iter([number for number, part in enumerate(parts) for _ in part])
+    return tuple(None if s is None else next(numbers) for s in sequences)
+
+
+def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Prepared:
+    if not isinstance(x, TokenIds):
+        values = x.tolist() if hasattr(x, "tolist") else x
+        if not isinstance(values, list | tuple) or not values or not all(type(v) is int for v in values):
+            remedy = "; for words write bertattn.Sentence(words)" if isinstance(values, list | tuple) else ""
+            raise InputError(
+                f"an input is a str, TextPair, Sentence, DocumentWindow or token ids, but got {type(x).__name__} "
+                f"{_shown(x)}{remedy}"
+            )
+        x = TokenIds(tuple(values))
+    if min(x.ids) < 0:
+        raise InputError(f"token ids count from 0, but there is {min(x.ids)}")
+    cut = max(0, len(x) - limit) if truncate and limit is not None else 0
+    kept = len(x) - cut
+    axis = Axis(
+        tuple(str(t) for t in tokenizer.convert_ids_to_tokens(list(x.ids[:kept]))),
+        roles=_tokens.roles_of(x.ids[:kept], tokenizer),  # type: ignore[arg-type]
+        segments=x.segments[:kept] if x.segments else (0,) * kept,
+    )
+    types = x.token_types or x.segments
+    return Prepared(x.ids[:kept], types[:kept] if types else None, axis, cut=cut)
+
+
+def _shown(x: object) -> str:
+    text = repr(x)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,599 @@
+"""From a model and texts to a stream of `AttentionTensor`.
+
+>>> from bertattn import Extractor, demo
+>>> ext = Extractor.from_pretrained(demo.model_path())
+>>> a = ext("The cat sat on the mat.")
+>>> a.queries.tokens
+('[CLS]', 'the', 'cat', 'sat', 'on', 'the', 'mat', '.', '[SEP]')
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import os
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import torch
+from tqdm.auto import tqdm
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from bertattn import _fallback, _hook
+from bertattn._prepare import Prepared, prepare
+from bertattn.annotation import DocumentWindow, Sentence
+from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
+from bertattn.inputs import TextPair, TokenIds
+from bertattn.tensor import AttentionTensor, Source
+
+__all__ = ["Capture", "Excluded", "Extractor", "Stream"]
+
+Input: TypeAlias = "str | TextPair | Sentence | DocumentWindow | TokenIds | Sequence[int]"
+Kind: TypeAlias = Literal["encoder", "decoder", "cross"]
+What: TypeAlias = Literal["query", "key", "value", "hidden"]
+
+# How many bytes of maps may wait until their turn comes; the window of inputs sorted by length follows from it.
+WAITING_BYTES = 512 * 2**20
+WINDOW_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Excluded:
+    """One input of a stream that was left out, or cut: its number from 0 and the reason."""
+
+    index: int
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Capture:
+    """What one forward call computed: the attention, and on request the vectors it was made of.
+
+    Where the model uses transformers' AttentionInterface,
+    softmax(`scaling[layer]` * query . key + `bias[layer]`) over keys is the attention (with a soft cap on the scaled
+    product where the model has one).
+
+    Args:
+        attention: the maps.
+        query, key, value: `[layer, head, token, dimension]`, queries and keys after any rotation; keys and values of
+            grouped heads repeated. None unless asked for.
+        hidden: `[layer + 1, token, dimension]`, the embeddings first. None unless asked for.
+        scaling: one factor a layer.
+        bias: for each layer what is added to the logits, `[1 or head, query, key]` (mask and position bias), or None.
+        softcap: for each layer the soft cap, or None.
+    """
+
+    attention: AttentionTensor
+    query: torch.Tensor | None = None
+    key: torch.Tensor | None = None
+    value: torch.Tensor | None = None
+    hidden: torch.Tensor | None = None
+    scaling: tuple[float, ...] = ()
+    bias: tuple[torch.Tensor | None, ...] = ()
+    softcap: tuple[float | None, ...] = ()
+
+
+class Stream(Iterator[AttentionTensor]):
+    """An iterator of maps in input order, and what was left out so far.
+
+    Attributes:
+        skipped: inputs that gave no map, as `Excluded`, in order of their being met.
+        truncated: inputs that were cut to fit.
+    """
+
+    def __init__(self, maps: Iterator[AttentionTensor], skipped: list[Excluded], truncated: list[Excluded], hint: int) -> None:
+        self._maps = maps
+        self._hint = hint
+        self.skipped = skipped
+        self.truncated = truncated
+
+    def __next__(self) -> AttentionTensor:
+        item = next(self._maps)
+        self._hint = max(0, self._hint - 1)
+        return item
+
+    def __length_hint__(self) -> int:
+        """How many are still to come at most, 0 where the inputs do not tell."""
+        return self._hint
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """What one forward call gave, padding still on: `[layer][batch, head, query, key]`."""
+
+    maps: list[torch.Tensor]
+    layers: tuple[int, ...]
+    path: str
+    normalized: bool
+    calls: tuple[_hook.Call, ...] = ()
+    hidden: tuple[torch.Tensor, ...] = ()
+
+
+class Extractor:
+    """Attention maps of one model.
+
+    Args:
+        model: a transformers model, or anything that holds one: a task head, a pipeline, a SentenceTransformer, a PEFT
+            wrapper. It is used as it is and left as it was found.
+        tokenizer: its tokenizer; a pipeline's own where None.
+        name, revision: what to record as the source; the model's own where None.
+
+    Raises:
+        ModelError: no transformers model in it, no tokenizer, or a tokenizer with more tokens than the model.
+    """
+
+    def __init__(
+        self, model: Any, tokenizer: Any = None, *, name: str | None = None, revision: str | None = None
+    ) -> None:
+        if tokenizer is None:
+            tokenizer = getattr(model, "tokenizer", None)
+        if not isinstance(tokenizer, PreTrainedTokenizerBase):
+            raise ModelError(
+                f"tokenizer must be a transformers tokenizer, but is {type(tokenizer).__name__}; "
+                "load it with AutoTokenizer.from_pretrained(name)"
+            )
+        self.model = _inner_model(model)
+        self.tokenizer = tokenizer
+        self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
+        self._limit = _token_limit(self.model, tokenizer)
+        self._vocabulary = _embedding_rows(self.model)
+        self._checked: dict[str, bool] = {}
+        self._path: str | None = None
+        _check_tokenizer(self.model, tokenizer, self._vocabulary)
+        self._source = Source(
+            model=name or getattr(self.model.config, "_name_or_path", None) or None,
+            revision=revision or getattr(self.model.config, "_commit_hash", None),
+            architecture=type(self.model).__name__,
+            dtype=str(self.model.dtype).removeprefix("torch."),
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_path: str | os.PathLike[str],
+        *,
+        device: str | torch.device | None = None,
+        dtype: str | torch.dtype | None = None,
+        revision: str | None = None,
+    ) -> Extractor:
+        """Load a model and its tokenizer from the hub or from a folder. No code of the repository is run.
+
+        Args:
+            name_or_path: as for transformers' `from_pretrained`.
+            device: where to run; None takes CUDA, else MPS, else the CPU.
+            dtype: what to compute in; None means float32. Maps are float32 either way.
+            revision: branch, tag or commit on the hub.
+
+        Raises:
+            ModelError: there is no such model, or the folder holds none.
+        """
+        name = os.fspath(name_or_path)
+        if device is None:
+            device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        options: dict[str, Any] = {} if revision is None else {"revision": revision}
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(name, **options)
+            model = AutoModel.from_pretrained(name, dtype=dtype or torch.float32, **options)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise ModelError(
+                f"no model could be loaded from {name!r}: {first}; give the name of a model on the hub, or a folder with "
+                "config.json, model.safetensors and tokenizer.json"
+            ) from error
+        return cls(model.to(device).eval(), tokenizer, name=name, revision=revision)
+
+    def __repr__(self) -> str:
+        return f"Extractor({self._source.architecture}, {self._source.model!r}, {self._source.dtype}, {self.model.device})"
+
+    def __call__(
+        self,
+        x: Input,
+        /,
+        *,
+        layers: int | Iterable[int] | None = None,
+        attention: Kind | None = None,
+        spacing: Literal["single", "natural"] = "single",
+    ) -> AttentionTensor:
+        """The attention of one input, all its layers unless `layers` names some (counted from 0).
+
+        Raises:
+            InputError, TooLongError, AlignmentError: as `extract`.
+            ModelError: the model's attention cannot be read.
+        """
+        kind = self._kind(attention)
+        prepared = self._prepare(x, kind, truncate=False, spacing=spacing)
+        return self._cropped(self._forward([prepared], kind, _layer_set(layers)), 0, prepared, kind, spacing)
+
+    def extract(
+        self,
+        inputs: Iterable[Input],
+        /,
+        *,
+        layers: int | Iterable[int] | None = None,
+        attention: Kind | None = None,
+        on_too_long: Literal["error", "truncate", "skip"] = "error",
+        on_error: Literal["raise", "skip"] = "raise",
+        spacing: Literal["single", "natural"] = "single",
+        batch_size: int = 16,
+        progress: bool = False,
+    ) -> Stream:
+        """A stream of maps, one for each input, in the order of the inputs, computed as it is read.
+
+        Inputs are read a window at a time and sorted by length within it, so `inputs` may be endless. Batching and
+        padding change no number by more than rounding.
+
+        Args:
+            inputs: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or lists of token ids.
+            layers: the layers to keep, counted from 0; None keeps all.
+            attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross"; the last two read a
+                `TextPair` as source and target. A decoder-only model has "decoder" only, an encoder "encoder".
+            on_too_long: "error"; "truncate", listed in the stream's `.truncated`; or "skip", listed in `.skipped`.
+            on_error: "raise", or "skip" an input that cannot be read (no text, broken Unicode, no tokens for its words),
+                listed in `.skipped`.
+            spacing: how the words of a `Sentence` are joined: "single" spaces (the paper's way) or "natural" text.
+            batch_size: how many inputs at most run together; fewer where their maps are large.
+            progress: show a bar.
+
+        Raises:
+            InputError: `inputs` is one text, or an input cannot be read.
+            TooLongError: an input has more tokens than the model takes.
+            AlignmentError: the words of an input cannot be found among its tokens.
+            ModelError: the model's attention cannot be read, and why.
+        """
+        if isinstance(inputs, str | TextPair | Sentence | DocumentWindow | TokenIds):
+            raise InputError(f"inputs is one {type(inputs).__name__}; call ext(x) for one input, or give a list of them")
+        for name, value, allowed in (
+            ("on_too_long", on_too_long, ("error", "truncate", "skip")),
+            ("on_error", on_error, ("raise", "skip")),
+            ("spacing", spacing, ("single", "natural")),
+        ):
+            if value not in allowed:
+                raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, but is {value!r}")
+        if batch_size < 1:
+            raise InputError(f"batch_size must be at least 1, but is {batch_size}")
+        kind, wanted = self._kind(attention), _layer_set(layers)
+        skipped: list[Excluded] = []
+        truncated: list[Excluded] = []
+        total = len(inputs) if hasattr(inputs, "__len__") else None
+
+        def read() -> Iterator[Prepared | None]:
+            for index, x in enumerate(inputs):
+                try:
+                    prepared = self._prepare(x, kind, truncate=on_too_long == "truncate", spacing=spacing)
+                except TooLongError as error:
+                    if on_too_long != "skip":
+                        raise _numbered(error, index) from None
+                    skipped.append(Excluded(index, str(error)))
+                    prepared = None
+                except (InputError, AlignmentError) as error:
+                    if on_error == "raise":
+                        raise _numbered(error, index) from None
+                    skipped.append(Excluded(index, str(error)))
+                    prepared = None
+                if prepared is not None and prepared.cut:
+                    truncated.append(Excluded(index, f"{prepared.cut} tokens beyond the model's limit were cut"))
+                yield prepared
+
+        def maps() -> Iterator[AttentionTensor]:
+            with tqdm(total=total, disable=not progress, unit="text", desc="attention") as bar:
+                for window in self._windows(read(), batch_size):
+                    chosen = [p for p in window if p is not None]
+                    ready: dict[int, AttentionTensor] = {}
+                    batches = _by_length(chosen, batch_size, self._bytes_per_square())
+                    position = {id(p): i for i, p in enumerate(chosen)}
+                    turn = 0
+                    for members in batches:
+                        batch = self._forward(members, kind, wanted)
+                        for row, prepared in enumerate(members):
+                            ready[position[id(prepared)]] = self._cropped(batch, row, prepared, kind, spacing)
+                        del batch
+                        while turn in ready:
+                            yield ready.pop(turn)
+                            bar.update()
+                            turn += 1
+                    bar.update(len(window) - len(chosen))
+
+        return Stream(maps(), skipped, truncated, total or 0)
+
+    def capture(
+        self,
+        x: Input,
+        /,
+        *,
+        what: Sequence[What] = ("query", "key", "value", "hidden"),
+        attention: Kind | None = None,
+        spacing: Literal["single", "natural"] = "single",
+    ) -> Capture:
+        """The attention of one input together with queries, keys, values and hidden states.
+
+        Raises:
+            SelectionError: a name in `what` that is none of the four.
+            ModelError: queries, keys or values of a model without the AttentionInterface.
+        """
+        what = (what,) if isinstance(what, str) else tuple(what)
+        unknown = [name for name in what if name not in ("query", "key", "value", "hidden")]
+        if unknown:
+            raise SelectionError(f"{unknown[0]!r} cannot be captured; 'query', 'key', 'value' and 'hidden' can")
+        vectors = any(name != "hidden" for name in what)
+        kind = self._kind(attention)
+        prepared = self._prepare(x, kind, truncate=False, spacing=spacing)
+        batch = self._forward([prepared], kind, None, vectors=vectors, hidden="hidden" in what)
+        if vectors and not batch.calls:
+            raise ModelError(
+                f"{self._source.architecture} does not use transformers' AttentionInterface, so its queries, keys and "
+                "values are out of reach; what=('hidden',) works"
+            )
+        stacked = {
+            name: torch.stack([getattr(call, name)[0] for call in batch.calls]) for name in what if name != "hidden"
+        }
+        if "hidden" in what:
+            stacked["hidden"] = torch.stack([h[0].to(torch.promote_types(h.dtype, torch.float32)) for h in batch.hidden])
+        return Capture(
+            self._cropped(batch, 0, prepared, kind, spacing),
+            **stacked,
+            scaling=tuple(call.scaling for call in batch.calls),
+            bias=tuple(None if call.bias is None else call.bias[0] for call in batch.calls),
+            softcap=tuple(call.softcap for call in batch.calls),
+        )
+
+    def _kind(self, attention: Kind | None) -> Kind:
+        if attention not in (None, "encoder", "decoder", "cross"):
+            raise InputError(f"attention must be 'encoder', 'decoder' or 'cross', but is {attention!r}")
+        if self._encoder_decoder:
+            return attention or "encoder"
+        own: Kind = "decoder" if _is_causal(self.model) else "encoder"
+        if attention not in (None, own):
+            raise InputError(f"{self._source.architecture} has only attention={own!r}, but {attention!r} was asked for")
+        return own
+
+    def _prepare(self, x: object, kind: Kind, *, truncate: bool, spacing: str) -> Prepared:
+        prepared = prepare(
+            x,
+            self.tokenizer,
+            limit=self._limit,
+            truncate=truncate,
+            vocabulary=self._vocabulary,
+            spacing=spacing,
+            target=self._encoder_decoder,
+        )
+        if kind == "encoder":
+            return dataclasses.replace(prepared, target=None)
+        if self._encoder_decoder:
+            if prepared.target is None:
+                raise InputError(f"attention={kind!r} needs a source and a target: give TextPair(source, target)")
+            return dataclasses.replace(prepared, target=_shifted_right(prepared.target, self.model, self.tokenizer))
+        return prepared
+
+    def _bytes_per_square(self) -> int:
+        """Rough bytes that one query-key pair takes over all heads of all layers."""
+        config = self.model.config
+        layers = getattr(config, "num_hidden_layers", None) or 12
+        heads = getattr(config, "num_attention_heads", None) or 12
+        return 4 * int(layers) * int(heads)
+
+    def _windows(self, items: Iterator[Prepared | None], batch_size: int) -> Iterator[list[Prepared | None]]:
+        window: list[Prepared | None] = []
+        waiting = 0
+        for item in items:
+            window.append(item)
+            waiting += 0 if item is None else len(item.ids) ** 2 * self._bytes_per_square()
+            if len(window) >= WINDOW_BATCHES * batch_size or waiting >= WAITING_BYTES:
+                yield window
+                window, waiting = [], 0
+        if window:
+            yield window
+
+    def _forward(
+        self,
+        items: Sequence[Prepared],
+        kind: Kind,
+        layers: frozenset[int] | None,
+        *,
+        vectors: bool = False,
+        hidden: bool = False,
+    ) -> _Batch:
+        """One forward call on padded inputs."""
+        model: Any = self.model
+        if self._encoder_decoder and kind == "encoder":
+            model = self.model.get_encoder()
+        accepted = inspect.signature(model.forward).parameters
+        inputs = self._padded(items, accepted)
+        with torch.no_grad():
+            if self._path != "output_attentions":
+                routed = kind if self._encoder_decoder else None
+                with _hook.recording(self.model, kind=routed, layers=layers, vectors=vectors) as record:
+                    outputs = model(**inputs, **({"output_hidden_states": True} if hidden else {}))
+                if record.seen:
+                    self._path = "interface"
+            if self._path != "interface":
+                every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
+                self._path = "output_attentions"
+        if self._path == "interface":
+            count = record.seen
+            numbers = tuple(sorted(record.calls))
+            maps = [record.calls[n].weights for n in numbers]
+        else:
+            count = len(every)
+            numbers = tuple(n for n in range(count) if layers is None or n in layers)
+            maps = [every[n] for n in numbers]
+        if layers is not None and not layers <= set(range(count)):
+            raise SelectionError(
+                f"layers {sorted(layers - set(range(count)))} are not here; "
+                f"the model has {count} (0 to {count - 1}, counted from 0)"
+            )
+        normalized = self._check(maps, items, kind)
+        if not normalized and not (self._path == "interface" and record.sinks):
+            raise ModelError(f"rows of {self._source.architecture}'s attention do not sum to 1, and it has no sinks to tell why")
+        calls = tuple(record.calls[n] for n in numbers) if vectors and self._path == "interface" else ()
+        states = ()
+        if hidden:
+            names = ("decoder_hidden_states", "hidden_states") if kind != "encoder" else ("hidden_states",)
+            states = next((s for s in (getattr(outputs, n, None) for n in names) if s), ())
+            if not states:
+                raise ModelError(f"{self._source.architecture} returns no hidden states")
+        return _Batch(maps, numbers, self._path or "interface", normalized, calls, tuple(states))
+
+    def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind) -> bool:
+        """Look at the numbers of the first batch, and of the first padded one: later ones come the same way."""
+        lengths = {len(p.ids) for p in items} | {len(p.target.ids) for p in items if p.target}
+        state = f"{kind} {'padded' if len(lengths) > 1 else 'even'}"
+        if state not in self._checked or self._path == "output_attentions":
+            keys = _mask([p.ids if kind != "decoder" or not p.target else p.target.ids for p in items])
+            queries = keys if kind != "cross" else _mask([p.target.ids for p in items if p.target])
+            device = maps[0].device
+            architecture = str(self._source.architecture)
+            self._checked[state] = _fallback.check(maps, queries.to(device), keys.to(device), model=architecture)
+        return self._checked[state]
+
+    def _padded(self, items: Sequence[Prepared], accepted: Iterable[str]) -> dict[str, Any]:
+        pad = self.tokenizer.pad_token_id
+        if pad is None:
+            pad = getattr(self.model.config, "pad_token_id", None) or 0
+        device = self.model.device
+        inputs: dict[str, Any] = {
+            "input_ids": _stacked([p.ids for p in items], int(pad)).to(device),
+            "attention_mask": _mask([p.ids for p in items]).long().to(device),
+        }
+        if "token_type_ids" in accepted and all(p.token_types is not None for p in items):
+            inputs["token_type_ids"] = _stacked([p.token_types or () for p in items], 0).to(device)
+        targets = [p.target.ids for p in items if p.target is not None]
+        if targets:
+            inputs["decoder_input_ids"] = _stacked(targets, int(pad)).to(device)
+            inputs["decoder_attention_mask"] = _mask(targets).long().to(device)
+        if "use_cache" in accepted:
+            inputs["use_cache"] = False
+        return inputs
+
+    def _cropped(self, batch: _Batch, row: int, item: Prepared, kind: Kind, spacing: str) -> AttentionTensor:
+        """The maps of one input without padding."""
+        queries = item.target.axis if item.target is not None else item.axis
+        keys = item.axis if kind == "cross" else queries
+        weights = torch.stack([m[row, :, : len(queries), : len(keys)] for m in batch.maps])
+        annotated = isinstance(item.annotation, Sentence | DocumentWindow)
+        return AttentionTensor._trusted(
+            weights=weights,
+            queries=queries,
+            keys=keys,
+            layers=batch.layers,
+            heads=tuple(range(weights.shape[1])),
+            measure="attention",
+            normalized=batch.normalized,
+            annotation=item.annotation,
+            source=dataclasses.replace(
+                self._source, attention=kind, path=batch.path, spacing=spacing if annotated else None
+            ),
+        )
+
+
+def _numbered(error: BertattnError, index: int) -> BertattnError:
+    return type(error)(f"input {index}: {error}")
+
+
+def _layer_set(layers: int | Iterable[int] | None) -> frozenset[int] | None:
+    if layers is None:
+        return None
+    chosen = frozenset((layers,) if isinstance(layers, int) else (int(n) for n in layers))
+    if not chosen:
+        raise SelectionError("layers names none; None keeps all")
+    return chosen
+
+
+def _by_length(items: Sequence[Prepared], batch_size: int, bytes_per_square: int) -> Iterator[list[Prepared]]:
+    """Batches of similar length, the longest first: if memory is too small, that shows at once."""
+    batch: list[Prepared] = []
+    for item in sorted(items, key=lambda p: len(p.ids), reverse=True):
+        longest = len(batch[0].ids) if batch else len(item.ids)
+        if batch and (len(batch) == batch_size or (len(batch) + 1) * longest**2 * bytes_per_square > WAITING_BYTES):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
+
+
+def _stacked(rows: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *([pad] * (longest - len(row)))] for row in rows])
+
+
+def _mask(rows: Sequence[Sequence[int]]) -> torch.Tensor:
+    lengths = torch.tensor([len(row) for row in rows])
+    return torch.arange(int(lengths.max())) < lengths[:, None]
+
+
+def _shifted_right(target: Prepared, model: Any, tokenizer: Any) -> Prepared:
+    """The decoder's input for a target: its start token, then the target without its last token."""
+    config = getattr(model.config, "decoder", None) or model.config
+    start = getattr(model.config, "decoder_start_token_id", None)
+    for other in (getattr(config, "bos_token_id", None), tokenizer.bos_token_id, tokenizer.cls_token_id):
+        start = other if start is None else start
+    if start is None:
+        raise ModelError(f"{type(model).__name__} names no decoder_start_token_id; set it in the model's config")
+    axis = target.axis
+    columns: dict[str, Any] = {"words": axis.words, "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:-1])}
+    for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
+        column = getattr(axis, name)
+        columns[name] = None if column is None else (first, *column[:-1])
+    return dataclasses.replace(target, ids=(int(start), *target.ids[:-1]), axis=type(axis)(**columns))
+
+
+def _inner_model(model: Any) -> PreTrainedModel:
+    """The transformers model in whatever was given, without its task head."""
+    if not isinstance(model, torch.nn.Module) and isinstance(getattr(model, "model", None), torch.nn.Module):
+        model = model.model  # a pipeline
+    if isinstance(model, torch.nn.Module):
+        for module in model.modules():
+            if isinstance(module, PreTrainedModel):
+                return module.base_model  # type: ignore[no-any-return]
+    raise ModelError(
+        f"model must be, or hold, a transformers model, but is {type(model).__name__}; "
+        "use Extractor.from_pretrained(name) to load one by name"
+    )
+
+
+def _is_causal(model: PreTrainedModel) -> bool:
+    """Whether the model is a decoder: its tokens see only those before them."""
+    if getattr(model.config, "is_decoder", False):
+        return True
+    flags = [m.is_causal for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)]
+    return bool(flags) and all(flags)
+
+
+def _token_limit(model: PreTrainedModel, tokenizer: Any) -> int | None:
+    """How many tokens the model takes; None if nothing limits them."""
+    limits = [
+        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+        for name, table in model.named_modules()
+        if isinstance(table, torch.nn.Embedding) and name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions")
+    ]
+    stated = getattr(model.config, "max_position_embeddings", None)
+    if not limits and isinstance(stated, int) and stated > 0:
+        limits = [stated]
+    return min(limits, default=None)
+
+
+def _embedding_rows(model: PreTrainedModel) -> int | None:
+    try:
+        table: Any = model.get_input_embeddings()
+    except NotImplementedError:
+        return None
+    return getattr(table, "num_embeddings", None)
+
+
+def _check_tokenizer(model: PreTrainedModel, tokenizer: Any, rows: int | None) -> None:
+    """Refuse a tokenizer that cannot be this model's, warn of one that may not be."""
+    if rows is not None and len(tokenizer) > rows:
+        raise ModelError(
+            f"the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings: "
+            "is this the tokenizer of another model?"
+        )
+    for role in ("pad", "cls", "sep"):
+        theirs, ours = getattr(model.config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
+        if isinstance(theirs, int) and ours is not None and theirs != ours:
+            warnings.warn(
+                f"the model's {role} token is {theirs} but the tokenizer's is {ours}: "
+                "is this the tokenizer of another model?",
+                stacklevel=3,
+            )
