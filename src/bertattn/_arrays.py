@@ -117,3 +117,18 @@ def nan_mean(x: Any, axis: int = -1) -> Any:
     total = where(missing, like(0.0, x), x).sum(axis)
     count = float64((~missing).sum(axis))
     return total / where(count > 0, count, like(np.nan, count))
+
+
+def cast(x: Any, dtype: str) -> Any:
+    """The same values in another precision, named as in `dtype_name`."""
+    if is_torch(x):
+        import torch
+
+        return x.to(getattr(torch, dtype))
+    return x.astype(dtype, copy=False)
+
+
+def working_dtype(x: Any) -> str:
+    """The precision to compute in: that of `x`, but float32 where it is a half precision."""
+    name = dtype_name(x)
+    return "float32" if name in ("float16", "bfloat16") else name
