@@ -6,6 +6,7 @@ torch is never imported here unless the caller's array shows that it has been al
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -90,8 +91,33 @@ def isnan(x: Any) -> Any:
     return x.isnan() if is_torch(x) else np.isnan(x)
 
 
-def xlogx(x: Any) -> Any:
-    """x ln x with 0 ln 0 = 0; NaN stays NaN. A new array.
+def at_least_single(x: Any) -> Any:
+    """`x` itself, or a float32 copy where it is stored in half precision."""
+    if dtype_name(x) in ("float16", "bfloat16"):
+        return x.float() if is_torch(x) else x.astype(np.float32)
+    return x
+
+
+def detach(x: Any) -> Any:
+    """The same numbers outside any gradient computation."""
+    return x.detach() if is_torch(x) else x
+
+
+def stack(arrays: Sequence[Any]) -> Any:
+    """Arrays of one kind and shape along a new first axis."""
+    if is_torch(arrays[0]):
+        import torch
+
+        return torch.stack(list(arrays))
+    return np.stack(arrays)
+
+
+def exp(x: Any) -> Any:
+    return x.exp() if is_torch(x) else np.exp(x)
+
+
+def xlogx(x: Any, *, out: Any = None) -> Any:
+    """x ln x with 0 ln 0 = 0; NaN stays NaN. Written to `out`, an array of the same shape and kind, or to a new one.
 
     The smallest normal float stands in for 0: its product with its logarithm is below 1e-35, and this is eight times
     faster than the special functions of torch and SciPy (measured on 128 x 128 maps).
@@ -99,9 +125,8 @@ def xlogx(x: Any) -> Any:
     if is_torch(x):
         import torch
 
-        return x.clamp_min(torch.finfo(x.dtype).tiny).log_().mul_(x)
-    tiny = np.finfo(x.dtype).tiny
-    out = np.maximum(x, tiny)
+        return torch.clamp_min(x, torch.finfo(x.dtype).tiny, out=out).log_().mul_(x)
+    out = np.maximum(x, np.finfo(x.dtype).tiny, out=out)
     np.log(out, out=out)
     return np.multiply(out, x, out=out)
 
