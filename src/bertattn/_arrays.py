@@ -41,13 +41,35 @@ def to_numpy(x: Any) -> Numpy:
     return np.asarray(x)
 
 
-def is_floating(x: Any) -> bool:
-    return bool(x.is_floating_point()) if is_torch(x) else bool(np.issubdtype(x.dtype, np.floating))
-
-
 def dtype_name(x: Any) -> str:
     """"float32" for either kind of array."""
-    return str(x.dtype).removeprefix("torch.")
+    return str(x.dtype).removeprefix("torch.") if is_torch(x) else str(x.dtype.name)
+
+
+def plain(value: Any) -> Any:
+    """NumPy's scalars as Python's own, lists as tuples: what is compared, hashed and written as JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    return tuple(plain(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def read_only(x: Any) -> Any:
+    """A NumPy array as a view that cannot be written to. torch has no such thing: its tensors come back as they are."""
+    if isinstance(x, np.ndarray) and x.flags.writeable:
+        x = x.view()
+        x.flags.writeable = False
+    return x
+
+
+def row_sums(x: Any) -> Numpy:
+    """Sums over the last axis in at least float32, given as float64 NumPy; NaN or infinite where a number is."""
+    wide = working_dtype(x)
+    if is_torch(x):
+        import torch
+
+        return to_numpy(x.detach().sum(-1, dtype=getattr(torch, wide))).astype(np.float64)
+    with np.errstate(invalid="ignore", over="ignore"):  # infinities are for the caller to judge
+        return np.asarray(x.sum(-1, dtype=wide), dtype=np.float64)
 
 
 def like(values: Any, x: Any, *, dtype: str | None = None) -> Any:
@@ -89,13 +111,6 @@ def where(condition: Any, a: Any, b: Any) -> Any:
 
 def isnan(x: Any) -> Any:
     return x.isnan() if is_torch(x) else np.isnan(x)
-
-
-def at_least_single(x: Any) -> Any:
-    """`x` itself, or a float32 copy where it is stored in half precision."""
-    if dtype_name(x) in ("float16", "bfloat16"):
-        return x.float() if is_torch(x) else x.astype(np.float32)
-    return x
 
 
 def detach(x: Any) -> Any:
