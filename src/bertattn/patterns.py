@@ -61,7 +61,7 @@ class QueryMean(Protocol[P, Values_co]):
     def rows(self, attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Values_co: ...
 
 
-def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values]) -> QueryMean[P, Values_co]:
+def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]) -> QueryMean[P, Values_co]:
     """Make a metric from a function that gives one value for each query row.
 
     The metric is the mean over the rows that are not NaN, in double precision; the function itself stays reachable as
