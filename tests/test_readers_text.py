@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import gzip
+import io
+import re
+from pathlib import Path
+
+import pytest
+
+from bertattn.errors import InputError, ReaderError
+from bertattn.readers import iter_text, read_text
+
+TEXT = "First line.\n  Second line. \n\n\n \t\nNächstes Dokument.\r\n\r\nLast one"
+DOCUMENTS = [("First line.", "Second line."), ("Nächstes Dokument.",), ("Last one",)]
+
+
+def test_documents_end_at_blank_lines_and_the_last_one_counts(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(TEXT.encode())
+    assert read_text(path) == DOCUMENTS
+    assert read_text(str(path)) == DOCUMENTS
+    assert list(iter_text(path)) == DOCUMENTS
+
+
+def test_compressed_file_and_open_file_read_alike(tmp_path: Path):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(gzip.compress(TEXT.encode()))
+    assert read_text(path) == DOCUMENTS
+    file = io.StringIO(TEXT)
+    assert read_text(file) == DOCUMENTS
+    assert not file.closed
+
+
+def test_byte_order_mark_is_taken_off(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\xef\xbb\xbfOne\nTwo")
+    assert read_text(path) == [("One", "Two")]
+
+
+def test_empty_file_has_no_documents(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"\n\n")
+    assert read_text(path) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "column", "byte"),
+    [
+        (b"fine\n\nna\xc3\xafve \xff\n", 3, 7, "0xFF"),
+        (b"\xef\xbb\xbfab\xfe", 1, 3, "0xFE"),
+        (b"\xe2\x82", 1, 1, "0xE2"),
+    ],
+)
+def test_bad_utf8_names_the_place(tmp_path: Path, content: bytes, line: int, column: int, byte: str):
+    path = tmp_path / "a.txt"
+    path.write_bytes(content)
+    with pytest.raises(ReaderError, match=re.escape(f"{path}:{line}:{column}: byte {byte} is no UTF-8")) as caught:
+        read_text(path)
+    assert (caught.value.line, caught.value.column) == (line, column)
+
+
+def test_documents_before_the_bad_byte_are_given(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"fine\n\n\xff\n")
+    stream = iter_text(path)
+    assert next(stream) == ("fine",)
+    with pytest.raises(ReaderError):
+        next(stream)
+
+
+@pytest.mark.parametrize(
+    "content", [gzip.compress(TEXT.encode())[:-9], b"no gzip at all", gzip.compress(b"a")[:10] + b"\xff" * 20]
+)
+def test_damaged_gzip(tmp_path: Path, content: bytes):
+    path = tmp_path / "a.txt.gz"
+    path.write_bytes(content)
+    with pytest.raises(ReaderError, match="damaged or cut off"):
+        read_text(path)
+
+
+def test_open_file_of_another_encoding(tmp_path: Path):
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"caf\xe9\n")
+    with path.open(encoding="utf-8") as file, pytest.raises(ReaderError, match="give the path"):
+        read_text(file)
+    with path.open("rb") as binary, pytest.raises(InputError, match="binary mode"):
+        read_text(binary)
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        read_text(tmp_path / "absent.txt")
+
+
+def test_data_has_the_documents_its_readme_counts(data_dir: Path):
+    documents = read_text(data_dir / "text" / "xquad_en_docs.txt")
+    assert len(documents) == 48
+    assert {len(d) for d in documents} == {5}
