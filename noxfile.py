@@ -1,0 +1,107 @@
+"""Everything that is checked, each in its own environment: `nox -l` lists the sessions."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.error_on_missing_interpreters = True
+nox.options.sessions = ["lint", "types", "tests", "docs"]
+
+ROOT = Path(__file__).parent
+NEWEST = ("-c", "constraints.txt")
+LOWEST = ("-c", "constraints-lowest.txt")
+# Hosts of models are never asked by a test; one that tries fails at once.
+OFFLINE = {"HF_HUB_OFFLINE": "1"}
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """The whole suite with every extra, on the versions of constraints.txt; nothing may be skipped."""
+    session.install(*NEWEST, "-e", ".[all]", "--group", "test")
+    session.run("pytest", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def coverage(session: nox.Session) -> None:
+    """The whole suite with branch coverage."""
+    session.install(*NEWEST, "-e", ".[all]", "--group", "test")
+    session.run("pytest", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def tests_lowest(session: nox.Session) -> None:
+    """The suite on the lower bounds of pyproject.toml."""
+    session.install(*LOWEST, "-e", ".[demo]", "--group", "test")
+    session.run("pytest", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def tests_minimal(session: nox.Session) -> None:
+    """The suite without any extra: what needs one is skipped there, and only there."""
+    session.install(*NEWEST, "-e", ".", "--group", "test")
+    session.run("pytest", *session.posargs, env=OFFLINE | {"BERTATTN_EXTRAS": "none"})
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Rules and format."""
+    session.install(*NEWEST, "--group", "lint")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """mypy, strict, against the types that torch, transformers and matplotlib ship."""
+    session.install(*NEWEST, "-e", ".[plot]", "--group", "types", "nox")
+    session.run("mypy", *session.posargs)
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """The documentation, strict: a dead link or an undocumented reference is an error."""
+    session.install(*NEWEST, "--group", "docs")
+    session.run("mkdocs", "build", "--strict", *session.posargs)
+
+
+@nox.session
+def notebooks(session: nox.Session) -> None:
+    """Run every example and compare nothing but that it runs; `-- --write` keeps the new outputs."""
+    session.install(*NEWEST, "-e", ".[demo]", "--group", "notebooks")
+    session.run("python", "examples/run.py", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """`bertattn demo` as a user runs it."""
+    session.install(*NEWEST, "-e", ".[demo]")
+    session.run("bertattn", "demo", "--out", "demo-out", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Ratios of times, each with both sides doing the same work in one process."""
+    session.install(*NEWEST, "-e", ".[demo]")
+    # Fresh pages for every large temporary would be most of the noise.
+    tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
+    session.run("python", "benchmarks/surface_patterns.py", *session.posargs, env=OFFLINE | {"GLIBC_TUNABLES": tunables})
+
+
+@nox.session
+def package(session: nox.Session) -> None:
+    """Build wheel and sdist, then use the wheel in an environment that holds nothing else."""
+    shutil.rmtree(ROOT / "dist", ignore_errors=True)
+    session.install(*NEWEST, "build", "hatchling")
+    session.run("python", "-m", "build", "--no-isolation")
+    (wheel,) = (ROOT / "dist").glob("*.whl")
+    session.install(*NEWEST, f"{wheel}[demo]")
+    session.chdir(session.create_tmp())  # away from the checkout, so that only the wheel can be imported
+    os.environ.pop("PYTHONPATH", None)
+    session.run("python", str(ROOT / "tests" / "try_wheel.py"), env=OFFLINE)
+    session.run("bertattn", "demo", "--out", "demo-out", env=OFFLINE)
