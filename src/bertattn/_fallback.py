@@ -25,14 +25,13 @@ def run(
     model: torch.nn.Module, inputs: dict[str, Any], *, attention: str, hidden: bool = False
 ) -> tuple[list[torch.Tensor], Any]:
     """The maps of every layer and the model's outputs, from one call with `output_attentions=True`."""
-    banded: list[torch.Tensor] = []
+    banded: list[torch.Tensor] = []  # which tokens are global, as each layer of Longformer or LED is told
     hooks = [
         module.register_forward_pre_hook(
-            lambda _module, args, keywords: banded.append(keywords.get("attention_mask", args[1] if len(args) > 1 else None)),
-            with_kwargs=True,
+            lambda _module, _args, keywords: banded.append(keywords["is_index_global_attn"]), with_kwargs=True
         )
         for module in model.modules()
-        if type(module).__name__ in ("LongformerEncoder",)
+        if type(module).__name__ in ("LongformerLayer", "LEDEncoderLayer")
     ]
     try:
         with _hook.switched(model, "eager"):
@@ -51,8 +50,8 @@ def run(
             "AttentionInterface nor returns maps when asked for output_attentions"
         )
     mask = inputs["attention_mask"]
-    if banded:
-        is_global = banded[0][:, : mask.shape[1]] > 0
+    if banded and attention == "encoder":
+        is_global = banded[0][:, : mask.shape[1]]
         maps = [
             dense_bands(local, across, is_global, mask.bool())
             for local, across in zip(maps, outputs.get("global_attentions") or [None] * len(maps), strict=True)
@@ -88,7 +87,9 @@ def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torc
                 f"row sum {high:.4g}): they may be logits"
             )
         full &= float(rows.min()) >= 1 - 1e-3
-        padding = float(layer.masked_fill(key_mask[:, None, None], 0).masked_fill(~query_mask[:, None, :, None], 0).max())
+        padding = float(
+            layer.masked_fill(key_mask[:, None, None], 0).masked_fill(~query_mask[:, None, :, None], 0).max()
+        )
         if padding > 1e-6:
             raise ModelError(f"{model} attends to padding (layer {number + 1}: weight {padding:.4g}); use batch_size=1")
     return full

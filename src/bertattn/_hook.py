@@ -73,7 +73,7 @@ def kind_of(path: str) -> str:
 
 
 def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """The eager attention that stands beside the module's class: it knows the model's own keywords (soft caps, sinks …)."""
+    """The eager attention that stands beside the module's class: it knows the model's keywords (soft caps, sinks …)."""
     for parent in type(module).__mro__:
         own = getattr(sys.modules.get(parent.__module__), "eager_attention_forward", None)
         if own is not None:
@@ -102,7 +102,7 @@ def _plain_attention(
     return (dropped @ value).transpose(1, 2).contiguous(), weights
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no type
 def attention(
     module: torch.nn.Module,
     query: torch.Tensor,

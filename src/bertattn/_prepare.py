@@ -8,7 +8,7 @@ from typing import Any
 
 from bertattn import _tokens, alignment
 from bertattn.annotation import Document, DocumentWindow, Sentence
-from bertattn.errors import AlignmentError, InputError, TooLongError
+from bertattn.errors import AlignmentError, InputError, TooLongError, ValidationError
 from bertattn.inputs import TextPair, TokenIds
 from bertattn.tensor import Annotation, Axis
 
@@ -95,7 +95,13 @@ def _check_text(text: str) -> None:
 def _encode(tokenizer: Any, *texts: str, limit: int | None = None) -> Any:
     """The tokenizer's output. No text is read as a special token, however it is written."""
     options: dict[str, Any] = {} if limit is None else {"truncation": True, "max_length": limit}
-    return tokenizer(*texts, return_special_tokens_mask=True, split_special_tokens=True, verbose=False, **options)
+    if tokenizer.is_fast:
+        options["split_special_tokens"] = True
+    else:  # a slow tokenizer may need its added tokens to cut at all (ESM's letters are such), so they stay active
+        read = [token for text in texts for token in tokenizer.all_special_tokens if token in text]
+        if read:
+            raise InputError(f"the text holds {read[0]!r}, which {type(tokenizer).__name__} reads as a special token")
+    return tokenizer(*texts, return_special_tokens_mask=True, verbose=False, **options)
 
 
 def _columns(encoding: Any, tokenizer: Any) -> tuple[dict[str, Any], tuple[int | None, ...]]:
@@ -166,21 +172,25 @@ def _words(x: Sentence | DocumentWindow, tokenizer: Any, *, spacing: str) -> Pre
     if not any(s is not None for s in sequences):
         raise InputError(_nothing_in(text))
     if "offsets" in columns:
-        word_ids = alignment.word_ids_from_offsets(columns["offsets"], spans, text)
+        word_ids = alignment.word_ids_from_offsets(columns["offsets"], spans)
     else:
-        word_ids = _words_by_parts(x.words, text, sequences, encoding, tokenizer)
+        word_ids = _words_by_parts(x.words, sequences, encoding, tokenizer)
     return _prepared(encoding, columns | {"words": x.words, "word_ids": word_ids}, annotation=x)
 
 
 def _words_by_parts(
-    words: Sequence[str], text: str, sequences: Sequence[int | None], encoding: Any, tokenizer: Any
+    words: Sequence[str], sequences: Sequence[int | None], encoding: Any, tokenizer: Any
 ) -> tuple[int | None, ...]:
     """For a tokenizer that keeps no offsets: each word tokenised alone, if that gives the tokens of the whole text."""
     parts = [tokenizer.tokenize(word) for word in words]
-    whole = [t for t, s in zip(tokenizer.convert_ids_to_tokens(encoding["input_ids"]), sequences, strict=True) if s is not None]
+    whole = [
+        t
+        for t, s in zip(tokenizer.convert_ids_to_tokens(encoding["input_ids"]), sequences, strict=True)
+        if s is not None
+    ]
     if [token for part in parts for token in part] != whole:
         raise AlignmentError(
-            f"{type(tokenizer).__name__} keeps no character offsets and cuts {_quoted(words)} differently word by word, "
+            f"{type(tokenizer).__name__} keeps no character offsets and cuts {_quoted(words)} differently one by one, "
             "so its tokens cannot be given to words; load a fast tokenizer"
         )
     numbers = iter([number for number, part in enumerate(parts) for _ in part])
@@ -196,9 +206,10 @@ def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Pre
                 f"an input is a str, TextPair, Sentence, DocumentWindow or token ids, but got {type(x).__name__} "
                 f"{_shown(x)}{remedy}"
             )
-        x = TokenIds(tuple(values))
-    if min(x.ids) < 0:
-        raise InputError(f"token ids count from 0, but there is {min(x.ids)}")
+        try:
+            x = TokenIds(tuple(values))
+        except ValidationError as error:
+            raise InputError(str(error)) from None
     cut = max(0, len(x) - limit) if truncate and limit is not None else 0
     kept = len(x) - cut
     axis = Axis(

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import operator
 import os
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -83,7 +84,9 @@ class Stream(Iterator[AttentionTensor]):
         truncated: inputs that were cut to fit.
     """
 
-    def __init__(self, maps: Iterator[AttentionTensor], skipped: list[Excluded], truncated: list[Excluded], hint: int) -> None:
+    def __init__(
+        self, maps: Iterator[AttentionTensor], skipped: list[Excluded], truncated: list[Excluded], hint: int
+    ) -> None:
         self._maps = maps
         self._hint = hint
         self.skipped = skipped
@@ -137,7 +140,7 @@ class Extractor:
         self.model = _inner_model(model)
         self.tokenizer = tokenizer
         self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
-        self._limit = _token_limit(self.model, tokenizer)
+        self._limit = _token_limit(self.model)
         self._vocabulary = _embedding_rows(self.model)
         self._checked: dict[str, bool] = {}
         self._path: str | None = None
@@ -179,13 +182,15 @@ class Extractor:
         except (OSError, ValueError, KeyError, TypeError) as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
-                f"no model could be loaded from {name!r}: {first}; give the name of a model on the hub, or a folder with "
+                f"no model could be loaded from {name!r}: {first}; give a model's name on the hub, or a folder with "
                 "config.json, model.safetensors and tokenizer.json"
             ) from error
         return cls(model.to(device).eval(), tokenizer, name=name, revision=revision)
 
     def __repr__(self) -> str:
-        return f"Extractor({self._source.architecture}, {self._source.model!r}, {self._source.dtype}, {self.model.device})"
+        return (
+            f"Extractor({self._source.architecture}, {self._source.model!r}, {self._source.dtype}, {self.model.device})"
+        )
 
     def __call__(
         self,
@@ -227,10 +232,10 @@ class Extractor:
         Args:
             inputs: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or lists of token ids.
             layers: the layers to keep, counted from 0; None keeps all.
-            attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross"; the last two read a
+            attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross"; these two read a
                 `TextPair` as source and target. A decoder-only model has "decoder" only, an encoder "encoder".
             on_too_long: "error"; "truncate", listed in the stream's `.truncated`; or "skip", listed in `.skipped`.
-            on_error: "raise", or "skip" an input that cannot be read (no text, broken Unicode, no tokens for its words),
+            on_error: "raise", or "skip" an input that cannot be read (no text, broken Unicode, words it cannot find),
                 listed in `.skipped`.
             spacing: how the words of a `Sentence` are joined: "single" spaces (the paper's way) or "natural" text.
             batch_size: how many inputs at most run together; fewer where their maps are large.
@@ -243,7 +248,9 @@ class Extractor:
             ModelError: the model's attention cannot be read, and why.
         """
         if isinstance(inputs, str | TextPair | Sentence | DocumentWindow | TokenIds):
-            raise InputError(f"inputs is one {type(inputs).__name__}; call ext(x) for one input, or give a list of them")
+            raise InputError(
+                f"inputs is one {type(inputs).__name__}; call ext(x) for one input, or give a list of them"
+            )
         for name, value, allowed in (
             ("on_too_long", on_too_long, ("error", "truncate", "skip")),
             ("on_error", on_error, ("raise", "skip")),
@@ -256,7 +263,7 @@ class Extractor:
         kind, wanted = self._kind(attention), _layer_set(layers)
         skipped: list[Excluded] = []
         truncated: list[Excluded] = []
-        total = len(inputs) if hasattr(inputs, "__len__") else None
+        total = operator.length_hint(inputs)
 
         def read() -> Iterator[Prepared | None]:
             for index, x in enumerate(inputs):
@@ -277,7 +284,7 @@ class Extractor:
                 yield prepared
 
         def maps() -> Iterator[AttentionTensor]:
-            with tqdm(total=total, disable=not progress, unit="text", desc="attention") as bar:
+            with tqdm(total=total or None, disable=not progress, unit="text", desc="attention") as bar:
                 for window in self._windows(read(), batch_size):
                     chosen = [p for p in window if p is not None]
                     ready: dict[int, AttentionTensor] = {}
@@ -295,14 +302,14 @@ class Extractor:
                             turn += 1
                     bar.update(len(window) - len(chosen))
 
-        return Stream(maps(), skipped, truncated, total or 0)
+        return Stream(maps(), skipped, truncated, total)
 
     def capture(
         self,
         x: Input,
         /,
         *,
-        what: Sequence[What] = ("query", "key", "value", "hidden"),
+        what: What | Sequence[What] = ("query", "key", "value", "hidden"),
         attention: Kind | None = None,
         spacing: Literal["single", "natural"] = "single",
     ) -> Capture:
@@ -312,24 +319,26 @@ class Extractor:
             SelectionError: a name in `what` that is none of the four.
             ModelError: queries, keys or values of a model without the AttentionInterface.
         """
-        what = (what,) if isinstance(what, str) else tuple(what)
-        unknown = [name for name in what if name not in ("query", "key", "value", "hidden")]
+        names: tuple[str, ...] = (what,) if isinstance(what, str) else tuple(what)
+        unknown = [name for name in names if name not in ("query", "key", "value", "hidden")]
         if unknown:
             raise SelectionError(f"{unknown[0]!r} cannot be captured; 'query', 'key', 'value' and 'hidden' can")
-        vectors = any(name != "hidden" for name in what)
+        vectors = any(name != "hidden" for name in names)
         kind = self._kind(attention)
         prepared = self._prepare(x, kind, truncate=False, spacing=spacing)
-        batch = self._forward([prepared], kind, None, vectors=vectors, hidden="hidden" in what)
+        batch = self._forward([prepared], kind, None, vectors=vectors, hidden="hidden" in names)
         if vectors and not batch.calls:
             raise ModelError(
                 f"{self._source.architecture} does not use transformers' AttentionInterface, so its queries, keys and "
                 "values are out of reach; what=('hidden',) works"
             )
         stacked = {
-            name: torch.stack([getattr(call, name)[0] for call in batch.calls]) for name in what if name != "hidden"
+            name: torch.stack([getattr(call, name)[0] for call in batch.calls]) for name in names if name != "hidden"
         }
-        if "hidden" in what:
-            stacked["hidden"] = torch.stack([h[0].to(torch.promote_types(h.dtype, torch.float32)) for h in batch.hidden])
+        if "hidden" in names:
+            stacked["hidden"] = torch.stack(
+                [h[0].to(torch.promote_types(h.dtype, torch.float32)) for h in batch.hidden]
+            )
         return Capture(
             self._cropped(batch, 0, prepared, kind, spacing),
             **stacked,
@@ -425,7 +434,9 @@ class Extractor:
             )
         normalized = self._check(maps, items, kind)
         if not normalized and not (self._path == "interface" and record.sinks):
-            raise ModelError(f"rows of {self._source.architecture}'s attention do not sum to 1, and it has no sinks to tell why")
+            raise ModelError(
+                f"rows of {self._source.architecture}'s attention do not sum to 1, and it has no sinks to tell why"
+            )
         calls = tuple(record.calls[n] for n in numbers) if vectors and self._path == "interface" else ()
         states = ()
         if hidden:
@@ -532,7 +543,10 @@ def _shifted_right(target: Prepared, model: Any, tokenizer: Any) -> Prepared:
     if start is None:
         raise ModelError(f"{type(model).__name__} names no decoder_start_token_id; set it in the model's config")
     axis = target.axis
-    columns: dict[str, Any] = {"words": axis.words, "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:-1])}
+    columns: dict[str, Any] = {
+        "words": axis.words,
+        "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:-1]),
+    }
     for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
         column = getattr(axis, name)
         columns[name] = None if column is None else (first, *column[:-1])
@@ -546,7 +560,9 @@ def _inner_model(model: Any) -> PreTrainedModel:
     if isinstance(model, torch.nn.Module):
         for module in model.modules():
             if isinstance(module, PreTrainedModel):
-                return module.base_model  # type: ignore[no-any-return]
+                # a head of Longformer chooses which tokens are global, so it stays on
+                whole = getattr(module.config, "model_type", None) == "longformer"
+                return module if whole else module.base_model  # type: ignore[return-value]
     raise ModelError(
         f"model must be, or hold, a transformers model, but is {type(model).__name__}; "
         "use Extractor.from_pretrained(name) to load one by name"
@@ -561,16 +577,17 @@ def _is_causal(model: PreTrainedModel) -> bool:
     return bool(flags) and all(flags)
 
 
-def _token_limit(model: PreTrainedModel, tokenizer: Any) -> int | None:
+def _token_limit(model: PreTrainedModel) -> int | None:
     """How many tokens the model takes; None if nothing limits them."""
     limits = [
         table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
         for name, table in model.named_modules()
-        if isinstance(table, torch.nn.Embedding) and name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions")
+        if isinstance(table, torch.nn.Embedding)
+        and name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions")
     ]
     stated = getattr(model.config, "max_position_embeddings", None)
-    if not limits and isinstance(stated, int) and stated > 0:
-        limits = [stated]
+    if isinstance(stated, int) and stated > 0:
+        limits.append(stated)
     return min(limits, default=None)
 
 
