@@ -42,14 +42,14 @@ def to_numpy(x: Any) -> Numpy:
 
 
 def dtype_name(x: Any) -> str:
-    """"float32" for either kind of array."""
+    """ "float32" for either kind of array."""
     return str(x.dtype).removeprefix("torch.") if is_torch(x) else str(x.dtype.name)
 
 
 def plain(value: Any) -> Any:
-    """NumPy's scalars as Python's own, lists as tuples: what is compared, hashed and written as JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
+    """NumPy's and torch's numbers as Python's own, lists and arrays as tuples: to compare, hash and write as JSON."""
+    if isinstance(value, np.generic) or is_array(value):
+        value = value.tolist()
     return tuple(plain(v) for v in value) if isinstance(value, list | tuple) else value
 
 
@@ -73,7 +73,7 @@ def row_sums(x: Any) -> Numpy:
 
 
 def like(values: Any, x: Any, *, dtype: str | None = None) -> Any:
-    """`values` (NumPy or a list) as the same kind of array as `x`, on its device, in `x`'s dtype unless one is named."""
+    """`values` (NumPy or a list) as the kind of array `x` is, on its device, in `x`'s dtype unless one is named."""
     if is_torch(x):
         import torch
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,13 @@ import numpy as np
 from bertattn import _arrays
 from bertattn.errors import InputError
 
-SPECIAL = ("cls", "sep", "bos", "eos", "pad")
+# Where a model's outputs keep the maps asked for; the first that is there holds.
+_FIELDS = {
+    None: ("attentions", "encoder_attentions"),
+    "encoder": ("encoder_attentions", "attentions"),
+    "decoder": ("decoder_attentions", "attentions"),
+    "cross": ("cross_attentions",),
+}
 
 
 def roles_of(ids: Sequence[int], tokenizer: Any, special: Sequence[bool] | None = None) -> tuple[str | None, ...]:
@@ -22,19 +28,19 @@ def roles_of(ids: Sequence[int], tokenizer: Any, special: Sequence[bool] | None 
     put around the text without a role of its own (a language code) is "bos" before the text and "eos" after it.
     """
     by_id: dict[int, str] = {}
-    for role in ("pad", "eos", "bos", "sep", "cls", "mask"):
-        number = getattr(tokenizer, f"{role}_token_id", None)
-        if number is not None:
-            by_id[int(number)] = role
-    shared = {getattr(tokenizer, "bos_token_id", None)} & {getattr(tokenizer, "eos_token_id", None)}
-    ordinary = [i for i in range(len(ids)) if by_id.get(int(ids[i])) is None and not (special and special[i])]
-    first_word = ordinary[0] if ordinary else len(ids)
+    for name in ("pad", "eos", "bos", "sep", "cls", "mask"):
+        known = getattr(tokenizer, f"{name}_token_id", None)
+        if known is not None:
+            by_id[int(known)] = name
+    shared = tokenizer.bos_token_id if tokenizer.bos_token_id == tokenizer.eos_token_id else None
+    added = [False] * len(ids) if special is None else special
+    first_word = next((i for i, n in enumerate(ids) if int(n) not in by_id and not added[i]), len(ids))
     roles: list[str | None] = []
     for i, number in enumerate(int(n) for n in ids):
         role = by_id.get(number)
-        if role == "bos" and number in shared and i > 0:
+        if role == "bos" and number == shared and i > 0:
             role = "eos"
-        if role is None and special and special[i]:
+        if role is None and added[i]:
             role = "bos" if i < first_word else "eos"
         roles.append(role)
     return tuple(roles)
@@ -42,124 +48,187 @@ def roles_of(ids: Sequence[int], tokenizer: Any, special: Sequence[bool] | None 
 
 def segments_of(sequence_ids: Sequence[int | None]) -> tuple[int, ...]:
     """0 or 1 for each token, special tokens too: the first one after text A closes A, later ones belong to B."""
-    segments: list[int] = []
     if 1 not in sequence_ids:
         return (0,) * len(sequence_ids)
-    last_first = max((i for i, s in enumerate(sequence_ids) if s == 0), default=-1)
-    for i, sequence in enumerate(sequence_ids):
-        if sequence is not None:
-            segments.append(sequence)
-        else:
-            segments.append(0 if i <= last_first + 1 else 1)
-    return tuple(segments)
+    last_first = max((i for i, s in enumerate(sequence_ids) if s == 0), default=0)
+    return tuple(int(i > last_first + 1) if s is None else s for i, s in enumerate(sequence_ids))
 
 
 @dataclass(frozen=True)
 class Item:
-    """One sequence of a batch, padding taken off."""
+    """One sequence of a batch: its tokens without padding, `kept` of the `padded` ones there were.
+
+    A slow tokenizer tells neither the words nor the texts (`sequence_ids`, None for special tokens) nor the offsets.
+    """
 
     index: int
+    padded: int
     kept: tuple[int, ...]
     ids: tuple[int, ...]
-    word_ids: tuple[int | None, ...] | None
-    sequence_ids: tuple[int | None, ...] | None
-    offsets: tuple[tuple[int, int] | None, ...] | None
+    word_ids: tuple[int | None, ...] | None = None
+    sequence_ids: tuple[int | None, ...] | None = None
+    offsets: tuple[tuple[int, int] | None, ...] | None = None
+    for_decoder: bool = False
 
 
 def batch_item(encoding: Any, index: int | None, *, batch: int) -> Item:
     """Sequence `index` of a tokenizer's output, as lists or as arrays, padding taken off by its attention mask."""
     try:
-        ids = np.atleast_2d(_arrays.to_numpy(encoding["input_ids"]))
-    except (KeyError, TypeError, ValueError):
+        ids = _table(encoding["input_ids"])
+        mask = None if encoding.get("attention_mask") is None else _table(encoding["attention_mask"])
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         raise InputError(
-            "encoding must be what the tokenizer returned, one row of ids a sequence; "
-            "call tokenizer(..., return_tensors='pt')"
+            "encoding must be what the tokenizer returned and the model was given, with rows of equal length: "
+            "encoding = tokenizer(texts, padding=True, return_tensors='pt')"
         ) from None
     if len(ids) != batch:
         raise InputError(f"encoding has {len(ids)} sequences but the maps have {batch}; give the two of one call")
+    if mask is not None and mask.shape != ids.shape:
+        raise InputError(f"the attention mask is {mask.shape} but the ids are {ids.shape}; give one mark a token")
     if index is None:
         if batch != 1:
             raise InputError(f"the batch has {batch} sequences; say which: index=0 to index={batch - 1}")
         index = 0
     if not 0 <= index < batch:
-        raise InputError(f"index is {index} but the batch has {batch} sequences")
-    mask = encoding.get("attention_mask")
-    row = np.ones(ids.shape[1], dtype=bool) if mask is None else np.atleast_2d(_arrays.to_numpy(mask))[index] > 0
-    kept = tuple(int(i) for i in np.flatnonzero(row))
+        raise InputError(f"index is {index} but the batch has {batch} sequences, counted from 0")
+    padded = ids.shape[1]
+    kept = tuple(range(padded)) if mask is None else tuple(np.flatnonzero(mask[index] > 0).tolist())
     if not kept:
         raise InputError(f"the attention mask of sequence {index} is all zero: there is no token to look at")
+    own = tuple(int(ids[index, i]) for i in kept)
     fast = getattr(encoding, "encodings", None)
-    if not fast:
-        return Item(index, kept, tuple(int(ids[index][i]) for i in kept), None, None, None)
+    if not fast or len(fast) != batch or len(fast[index].ids) != padded:  # cut or padded since: the numbers are off
+        return Item(index, padded, kept, own)
     one = fast[index]
-    special = one.special_tokens_mask
     return Item(
         index,
+        padded,
         kept,
-        tuple(int(ids[index][i]) for i in kept),
+        own,
         tuple(one.word_ids[i] for i in kept),
         tuple(one.sequence_ids[i] for i in kept),
-        tuple(None if special[i] else one.offsets[i] for i in kept),
+        tuple(None if one.sequence_ids[i] is None else one.offsets[i] for i in kept),
     )
 
 
-def describe(ids: Sequence[int], tokenizer: Any, *, encoding: Item | None = None) -> dict[str, Any]:
-    """The keyword arguments of `Axis` for these ids.
+def decoder_item(decoder_ids: Any, index: int, tokenizer: Any) -> Item:
+    """The decoder's input of sequence `index`, padding at its end taken off."""
+    if decoder_ids is None:
+        raise InputError("the maps are the decoder's: give decoder_ids, the decoder_input_ids of the call")
+    try:
+        table = _table(decoder_ids)
+    except (TypeError, ValueError):
+        raise InputError(f"decoder_ids must be token ids, but are {decoder_ids!r:.60}") from None
+    if len(table) > 1 and index >= len(table):
+        raise InputError(f"decoder_ids have {len(table)} sequences, but sequence {index} was asked for")
+    ids = table[index if len(table) > 1 else 0].tolist()
+    end = len(ids)
+    while end > 1 and ids[end - 1] == tokenizer.pad_token_id != tokenizer.eos_token_id:
+        end -= 1
+    return Item(index, len(ids), tuple(range(end)), tuple(ids[:end]), for_decoder=True)
 
-    Words are the tokenizer's own (`encoding.word_ids()`); a tokenizer that cuts no words, as some SentencePiece ones,
-    gives none.
+
+def _table(values: Any) -> _arrays.Numpy:
+    """`[sequence, token]` integers."""
+    table = np.atleast_2d(_arrays.to_numpy(values))
+    if table.ndim != 2 or table.dtype.kind not in "iub":
+        raise ValueError("not a table of integers")
+    return table
+
+
+def check_sizes(weights: Any, queries: Item, keys: Item) -> None:
+    """Raise where `[layer, head, query, key]` weights are not of these tokens, padding included."""
+    for name, item, size in (
+        ("queries", queries, int(weights.shape[-2])),
+        ("keys", keys, int(weights.shape[-1])),
+    ):
+        if item.padded != size:
+            given = "decoder_ids" if item.for_decoder else "encoding"
+            raise InputError(
+                f"the maps have {size} {name} but {given} {item.padded} tokens, padding included; give what the model "
+                "was called with, the whole text at once (past_key_values and banded attention have other sizes)"
+            )
+
+
+def describe(item: Item, tokenizer: Any) -> dict[str, Any]:
+    """The columns of the `Axis` of these tokens.
+
+    Words are the tokenizer's own; one that does not part words at spaces, as some SentencePiece ones, cuts none.
     """
-    tokens = tuple(str(t) for t in tokenizer.convert_ids_to_tokens(list(ids)))
-    columns: dict[str, Any] = {"tokens": tokens, "roles": roles_of(ids, tokenizer)}
-    if encoding is None or encoding.word_ids is None or encoding.sequence_ids is None:
+    tokens = tokenizer.convert_ids_to_tokens(list(item.ids))
+    for number, token in zip(item.ids, tokens, strict=True):
+        if token is None:
+            raise InputError(f"id {number} is not in the tokenizer's vocabulary: is it the tokenizer of this model?")
+    special = None if item.sequence_ids is None else [s is None for s in item.sequence_ids]
+    roles = roles_of(item.ids, tokenizer, special)
+    if item.for_decoder and roles[0] in ("cls", "sep", "eos", "pad"):  # T5 starts with <pad>, BART with </s>
+        roles = ("bos", *roles[1:])
+    columns: dict[str, Any] = {"tokens": tuple(tokens), "roles": roles}
+    if item.word_ids is None or item.sequence_ids is None:
         return columns
-    columns["segments"] = segments_of(encoding.sequence_ids)
-    columns["offsets"] = encoding.offsets
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None and backend.pre_tokenizer is None:
-        return columns
+    columns |= {"segments": segments_of(item.sequence_ids), "offsets": item.offsets}
     numbers: dict[tuple[int | None, int], int] = {}
-    texts: list[str] = []
+    pieces: list[list[str]] = []
     word_ids: list[int | None] = []
-    for token, word, sequence in zip(tokens, encoding.word_ids, encoding.sequence_ids, strict=True):
-        if word is None:
+    for token, word, sequence in zip(tokens, item.word_ids, item.sequence_ids, strict=True):
+        if word is None or sequence is None:
             word_ids.append(None)
             continue
-        number = numbers.setdefault((sequence, word), len(numbers))
-        if number == len(texts):
-            texts.append("")
-        texts[number] += token.removeprefix("##").removeprefix("Ġ").removeprefix("▁")
+        number = numbers.setdefault((sequence, word), len(pieces))
+        if number == len(pieces):
+            pieces.append([])
+        pieces[number].append(token)
         word_ids.append(number)
-    columns["word_ids"] = tuple(word_ids)
-    columns["words"] = tuple(text or "▁" for text in texts)
-    return columns
+    words = tuple(_word(tokens, tokenizer) for tokens in pieces)
+    if any(len(word.split()) > 1 for word in words):
+        return columns
+    return columns | {"words": words, "word_ids": tuple(word_ids)}
 
 
-def maps_of(outputs: Any, attention: str | None) -> Sequence[Any]:
-    """The tuple of `[batch, head, query, key]` maps in a model's outputs."""
-    if attention not in (None, "encoder", "decoder", "cross"):
+def _word(tokens: list[str], tokenizer: Any) -> str:
+    """The text of a word's tokens, byte-level characters read as what they stand for."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    decodes = backend is not None and backend.decoder is not None
+    text = tokenizer.convert_tokens_to_string(tokens) if decodes else "".join(tokens)
+    return text.strip() or text or "".join(tokens)
+
+
+def maps_of(outputs: Any, attention: str | None) -> tuple[str, list[Any]]:
+    """The field of a model's outputs that holds the maps, and its `[batch, head, query, key]` maps."""
+    if attention not in _FIELDS:
         raise InputError(f"attention must be 'encoder', 'decoder' or 'cross', but is {attention!r}")
-    names = {
-        None: ("attentions", "encoder_attentions"),
-        "encoder": ("attentions", "encoder_attentions"),
-        "decoder": ("decoder_attentions", "attentions"),
-        "cross": ("cross_attentions",),
-    }[attention]
+    names = _FIELDS[attention]
+    if isinstance(outputs, list | tuple) and outputs and all(_is_map(m) for m in outputs):
+        return names[0], list(outputs)
     for name in names:
-        maps = getattr(outputs, name, None)
-        if maps is None and isinstance(outputs, dict):
-            maps = outputs.get(name)
-        if maps is not None and len(maps) > 0 and all(m is not None for m in maps):
-            return tuple(maps)
+        maps = outputs.get(name) if isinstance(outputs, Mapping) else getattr(outputs, name, None)
+        if not maps or all(m is None for m in maps):
+            continue
+        wrong = [m for m in maps if not _is_map(m)]
+        if wrong:
+            raise InputError(
+                f"outputs.{name} must hold one map [batch, head, query, key] a layer, but holds {_kind(wrong[0])}; "
+                "call the model itself on the whole text, not generate(), or use bertattn.Extractor"
+            )
+        if len({tuple(m.shape) for m in maps}) > 1:
+            shapes = sorted({tuple(m.shape) for m in maps})
+            raise InputError(f"the layers of outputs.{name} differ in shape: {shapes}; use bertattn.Extractor")
+        return name, list(maps)
+    if isinstance(outputs, list | tuple):
+        raise InputError("outputs is a tuple without names; call the model with return_dict=True")
+    every = dict.fromkeys(name for fields in _FIELDS.values() for name in fields)
+    others = [name for name in every if name not in names and getattr(outputs, name, None)]
     raise InputError(
-        f"outputs hold no {' or '.join(names)}; load the model with attn_implementation='eager' and call it with "
-        "output_attentions=True, or use bertattn.Extractor, which needs neither"
+        f"outputs hold no {' or '.join(names)}"
+        + (f" but {' and '.join(others)}: say which with attention='encoder', 'decoder' or 'cross'" if others else "")
+        + "; load the model with attn_implementation='eager' and call it with output_attentions=True, or use "
+        "bertattn.Extractor, which needs neither"
     )
 
 
-def stack(maps: Sequence[Any]) -> Any:
-    if _arrays.is_torch(maps[0]):
-        import torch
+def _is_map(x: object) -> bool:
+    return _arrays.is_array(x) and len(x.shape) == 4  # type: ignore[attr-defined]
 
-        return torch.stack([m.detach() for m in maps])
-    return np.stack(maps)
+
+def _kind(x: object) -> str:
+    return f"an array of shape {tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(x).__name__}"

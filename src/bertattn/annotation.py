@@ -5,30 +5,57 @@ Word numbers in Python count from 0. Governors keep the treebanks' convention: 0
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
+from bertattn import _arrays
 from bertattn.errors import ValidationError
 
 __all__ = ["Document", "DocumentWindow", "Mention", "Sentence"]
 
 
-def _frozen(values: Iterable[Any] | None) -> tuple[Any, ...] | None:
-    return None if values is None else tuple(values)
+class _FrozenDict(dict[str, Any]):
+    """A dict that cannot be changed. Unlike a mapping proxy it pickles, copies and is written as JSON."""
+
+    def _refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("annotation is frozen; make a changed copy with dataclasses.replace")
+
+    __setitem__ = __delitem__ = __ior__ = _refuse
+    clear = pop = popitem = setdefault = update = _refuse
+
+    def __reduce__(self) -> tuple[type[_FrozenDict], tuple[dict[str, Any]]]:
+        return _FrozenDict, (dict(self),)
+
+
+def _column(name: str, values: Any) -> tuple[Any, ...]:
+    """The values as a tuple of Python's own kinds, whatever sequence or array they came in."""
+    if isinstance(values, str):
+        raise ValidationError(f"{name} must be a sequence, one entry a word, but is one string {values[:40]!r}")
+    try:
+        return tuple(_arrays.plain(value) for value in values)
+    except TypeError:
+        raise ValidationError(f"{name} must be a sequence, one entry a word, but is {values!r:.60}") from None
+
+
+def _mapping(name: str, values: Any) -> _FrozenDict:
+    if not isinstance(values, Mapping):
+        raise ValidationError(f"{name} must be a mapping, but is {values!r:.60}")
+    return _FrozenDict(values)
 
 
 @dataclass(frozen=True)
 class Sentence:
     """One sentence as words, with whatever annotation there is; absent columns are None.
 
+    Columns may be given as any sequence or array and are kept as tuples. Sentences are equal if all their fields are.
+
     Args:
         words: the forms, at least one.
         governors: for each word the number of the word it hangs on, counted from 1; 0 for the root, None if unknown.
         relations: the label of each arc, such as "obj" or "nmod:poss".
         lemmas, upos, xpos: one string (or None) a word.
-        feats: one mapping a word, such as `{"Number": "Sing"}`.
+        feats: one mapping a word, such as `{"Number": "Sing"}`; None counts as an empty one.
         space_after: False where no space follows the word; None means a space after each.
         id: the sentence's name in its file.
         document: the name of the document it stands in.
@@ -37,6 +64,9 @@ class Sentence:
     Raises:
         ValidationError: no words, a word that is not text or is empty, a column of another length, a governor out of
             range, a word that governs itself.
+
+    >>> Sentence(["Dogs", "bark"], governors=[2, 0], relations=["nsubj", "root"]).governors
+    (2, 0)
     """
 
     words: tuple[str, ...]
@@ -45,35 +75,41 @@ class Sentence:
     lemmas: tuple[str | None, ...] | None = None
     upos: tuple[str | None, ...] | None = None
     xpos: tuple[str | None, ...] | None = None
-    feats: tuple[Mapping[str, str], ...] | None = None
+    feats: tuple[Mapping[str, str], ...] | None = field(default=None, hash=False)
     space_after: tuple[bool, ...] | None = None
     id: str | None = None
     document: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.words, str):
             raise ValidationError(
                 f"words must be a sequence of words, but got one string {self.words[:40]!r}; split it first"
             )
-        for name in ("words", "governors", "relations", "lemmas", "upos", "xpos", "space_after"):
-            object.__setattr__(self, name, _frozen(getattr(self, name)))
-        if self.feats is not None:
-            object.__setattr__(self, "feats", tuple(MappingProxyType(dict(f or {})) for f in self.feats))
-        object.__setattr__(self, "metadata", MappingProxyType(dict(self.metadata)))
+        columns = ("governors", "relations", "lemmas", "upos", "xpos", "feats", "space_after")
+        for name in ("words", *columns):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, _column(name, getattr(self, name)))
         if not self.words:
             raise ValidationError("a sentence needs at least one word, but got none")
         for i, word in enumerate(self.words):
             if not isinstance(word, str) or not word:
                 raise ValidationError(f"word {i} must be a non-empty string, but is {word!r}")
-        for name in ("governors", "relations", "lemmas", "upos", "xpos", "feats", "space_after"):
+        for name in columns:
             column = getattr(self, name)
             if column is not None and len(column) != len(self.words):
                 raise ValidationError(f"{name} has {len(column)} entries but there are {len(self.words)} words")
+        if self.feats is not None:
+            feats = tuple(_mapping(f"feats of word {i}", f or {}) for i, f in enumerate(self.feats))
+            object.__setattr__(self, "feats", feats)
+        object.__setattr__(self, "metadata", _mapping("metadata", self.metadata))
+        self._check_governors()
+
+    def _check_governors(self) -> None:
         for i, governor in enumerate(self.governors or ()):
             if governor is None:
                 continue
-            if not isinstance(governor, int) or not 0 <= governor <= len(self.words):
+            if type(governor) is not int or not 0 <= governor <= len(self.words):
                 raise ValidationError(
                     f"governor of word {i} ({self.words[i]!r}) is {governor!r}; "
                     f"governors count words from 1 to {len(self.words)}, 0 is the root"
@@ -82,21 +118,8 @@ class Sentence:
                 raise ValidationError(f"word {i} ({self.words[i]!r}) governs itself (governor {governor})")
 
     def __len__(self) -> int:
+        """Number of words."""
         return len(self.words)
-
-    def __getstate__(self) -> dict[str, Any]:  # mapping proxies do not pickle
-        state = dict(self.__dict__)
-        state["metadata"] = dict(self.metadata)
-        state["feats"] = None if self.feats is None else tuple(dict(f) for f in self.feats)
-        return state
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-        self.__post_init__()
-
-    def __hash__(self) -> int:
-        return hash((self.words, self.governors, self.relations, self.id, self.document))
 
     def text(self, *, spacing: str = "single") -> tuple[str, tuple[tuple[int, int], ...]]:
         """The sentence as a string, and the characters `[start, end)` of each word in it.
@@ -104,6 +127,9 @@ class Sentence:
         Args:
             spacing: "single" joins the words by single spaces (the paper's way); "natural" leaves out the space where
                 `space_after` is False.
+
+        >>> Sentence(["Go", "!"], space_after=[False, True]).text(spacing="natural")
+        ('Go!', ((0, 2), (2, 3)))
         """
         if spacing not in ("single", "natural"):
             raise ValidationError(f"spacing must be 'single' or 'natural', but is {spacing!r}")
@@ -131,6 +157,9 @@ class Mention:
         head: the number of the mention's head word in the document, where the file declares one.
         type: the entity type ("person", "place" ...), where there is one.
         metadata: other fields of the file, by name.
+
+    Raises:
+        ValidationError: no words, numbers that are no integers, or a head word outside the mention.
     """
 
     start: int
@@ -138,39 +167,48 @@ class Mention:
     entity: str
     head: int | None = None
     type: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict, compare=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        if not 0 <= self.start < self.end:
+        for name in ("start", "end", "head"):
+            object.__setattr__(self, name, _arrays.plain(getattr(self, name)))
+        numbers = (self.start, self.end, *(() if self.head is None else (self.head,)))
+        if not all(isinstance(n, int) for n in numbers) or not 0 <= self.start < self.end:
             raise ValidationError(
-                f"a mention spans words [start, end) with 0 <= start < end, but got [{self.start}, {self.end})"
+                f"a mention spans words [start, end) with 0 <= start < end, but got [{self.start!r}, {self.end!r})"
+                + (f" with head {self.head!r}" if self.head is not None else "")
             )
         if self.head is not None and not self.start <= self.head < self.end:
             raise ValidationError(f"head {self.head} lies outside its mention [{self.start}, {self.end})")
+        object.__setattr__(self, "metadata", _mapping("metadata", self.metadata))
 
 
 @dataclass(frozen=True)
 class Document:
     """Sentences in order, and the mentions in them, numbered over the whole document.
 
+    Args:
+        sentences: at least one.
+        mentions: in any order, kept as given.
+        id: the document's name in its file.
+        metadata: anything else a reader wants to keep, by name.
+
     Raises:
-        ValidationError: no sentences, or a mention beyond the last word.
+        ValidationError: no sentences, something that is no Sentence or Mention, or a mention beyond the last word.
     """
 
     sentences: tuple[Sentence, ...]
     mentions: tuple[Mention, ...] = ()
     id: str | None = None
-    metadata: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    metadata: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sentences", tuple(self.sentences))
-        object.__setattr__(self, "mentions", tuple(self.mentions))
-        if not self.sentences:
-            raise ValidationError("a document needs at least one sentence, but got none")
-        _check_mentions(self.mentions, len(self.words))
+        _check_sentences(self)
+        object.__setattr__(self, "metadata", _mapping("metadata", self.metadata))
 
     @property
     def words(self) -> tuple[str, ...]:
+        """The words of all sentences."""
         return tuple(word for sentence in self.sentences for word in sentence.words)
 
     def __len__(self) -> int:
@@ -183,11 +221,14 @@ class DocumentWindow:
     """Consecutive sentences of one document that a model reads at once; mentions are numbered within the window.
 
     Args:
-        sentences: the window's sentences.
+        sentences: the window's sentences, at least one.
         mentions: those that lie wholly inside, numbered from the window's first word.
         document: the document's name.
         first_word: the number, in the document, of the window's first word.
         dropped_mentions: how many mentions crossed an edge of the window and were left out.
+
+    Raises:
+        ValidationError: no sentences, something that is no Sentence or Mention, or a mention beyond the last word.
     """
 
     sentences: tuple[Sentence, ...]
@@ -197,14 +238,16 @@ class DocumentWindow:
     dropped_mentions: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sentences", tuple(self.sentences))
-        object.__setattr__(self, "mentions", tuple(self.mentions))
-        if not self.sentences:
-            raise ValidationError("a window needs at least one sentence, but got none")
-        _check_mentions(self.mentions, len(self.words))
+        _check_sentences(self)
+        for name in ("first_word", "dropped_mentions"):
+            number = _arrays.plain(getattr(self, name))
+            if not isinstance(number, int) or number < 0:
+                raise ValidationError(f"{name} must be a number from 0, but is {number!r}")
+            object.__setattr__(self, name, number)
 
     @property
     def words(self) -> tuple[str, ...]:
+        """The words of all sentences."""
         return tuple(word for sentence in self.sentences for word in sentence.words)
 
     def __len__(self) -> int:
@@ -213,19 +256,21 @@ class DocumentWindow:
 
     def text(self, *, spacing: str = "single") -> tuple[str, tuple[tuple[int, int], ...]]:
         """As `Sentence.text`, for all words of the window."""
-        return _joined(self.sentences).text(spacing=spacing)
+        spaces = [space for s in self.sentences for space in s.space_after or (True,) * len(s)]
+        return Sentence(self.words, space_after=tuple(spaces)).text(spacing=spacing)
 
 
-def _joined(sentences: Sequence[Sentence]) -> Sentence:
-    words = tuple(word for sentence in sentences for word in sentence.words)
-    spaces: list[bool] = []
-    for sentence in sentences:
-        spaces.extend(sentence.space_after or (True,) * len(sentence))
-    return Sentence(words, space_after=tuple(spaces))
-
-
-def _check_mentions(mentions: Sequence[Mention], words: int) -> None:
-    for mention in mentions:
+def _check_sentences(x: Document | DocumentWindow) -> None:
+    kind = "document" if isinstance(x, Document) else "window"
+    for name, member in (("sentences", Sentence), ("mentions", Mention)):
+        members = getattr(x, name)
+        if not isinstance(members, Sequence) or not all(isinstance(m, member) for m in members):
+            raise ValidationError(f"{name} of a {kind} must be a sequence of {member.__name__}, but is {members!r:.60}")
+        object.__setattr__(x, name, tuple(members))
+    if not x.sentences:
+        raise ValidationError(f"a {kind} needs at least one sentence, but got none")
+    words = len(x)
+    for mention in x.mentions:
         if mention.end > words:
             raise ValidationError(
                 f"mention of {mention.entity!r} spans words [{mention.start}, {mention.end}) "

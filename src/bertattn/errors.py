@@ -28,8 +28,6 @@ class ValidationError(BertattnError):
 class SelectionError(BertattnError, LookupError):
     """A layer, head or statistic was asked for that is not there."""
 
-    __str__ = ValueError.__str__
-
 
 class MeasureError(BertattnError):
     """A function needs another kind of number than the tensor holds."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from bertattn import _arrays
 from bertattn.errors import ValidationError
 
 __all__ = ["TextPair", "TokenIds"]
@@ -13,6 +15,9 @@ __all__ = ["TextPair", "TokenIds"]
 @dataclass(frozen=True)
 class TextPair:
     """Two texts for one input: sentence A and B of an encoder, source and target of an encoder-decoder.
+
+    Raises:
+        ValidationError: one of them is no string.
 
     >>> TextPair("How are you?", "Fine, thanks.").second
     'Fine, thanks.'
@@ -35,6 +40,14 @@ class TokenIds:
         ids: the token ids, at least one.
         segments: 0 for tokens of the first text, 1 for those of the second; None if there is one text.
         token_types: the `token_type_ids` the model is given; None means `segments` (zeros where there are none).
+
+    Any sequence or array of integers will do; it is kept as a tuple.
+
+    Raises:
+        ValidationError: no ids, numbers that are no integers from 0, columns of different lengths.
+
+    >>> TokenIds([101, 7592, 102]).ids
+    (101, 7592, 102)
     """
 
     ids: tuple[int, ...]
@@ -43,13 +56,15 @@ class TokenIds:
 
     def __post_init__(self) -> None:
         for name in ("ids", "segments", "token_types"):
-            values: Sequence[int] | None = getattr(self, name)
-            if values is None:
+            values: Any = getattr(self, name)
+            if values is None and name != "ids":
                 continue
-            try:
-                object.__setattr__(self, name, tuple(int(v) for v in values))
-            except (TypeError, ValueError):
-                raise ValidationError(f"{name} must be integers, but is {values!r:.60}") from None
+            values = _arrays.plain(values)
+            if not isinstance(values, Sequence) or not all(type(v) is int and v >= 0 for v in values):
+                batch = isinstance(values, tuple) and any(isinstance(v, tuple) for v in values)
+                remedy = "; give one sequence, not a batch" if batch else ""
+                raise ValidationError(f"{name} must be integers from 0, but is {values!r:.60}{remedy}")
+            object.__setattr__(self, name, tuple(values))
             if len(values) != len(self.ids):
                 raise ValidationError(f"{name} has {len(values)} entries but there are {len(self.ids)} ids")
         if not self.ids:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.annotation import DocumentWindow, Sentence
-from bertattn.errors import InputError, SelectionError, ValidationError
+from bertattn.errors import SelectionError, ValidationError
 
 __all__ = ["AttentionTensor", "Axis", "Source", "format_head", "parse_head"]
 
@@ -44,8 +45,8 @@ def parse_head(name: HeadName) -> tuple[int, int]:
         layer, dash, head = name.partition("-")
         if dash and layer.isdecimal() and head.isdecimal() and int(layer) > 0 and int(head) > 0:
             return int(layer) - 1, int(head) - 1
-    elif isinstance(name, tuple) and len(name) == 2 and all(isinstance(i, int | np.integer) for i in name):
-        return int(name[0]), int(name[1])
+    elif _is_pair(pair := _arrays.plain(name)):
+        return int(pair[0]), int(pair[1])
     raise SelectionError(
         f"{name!r} names no head; write '8-10' (layer and head counted from 1) or (7, 9) (counted from 0)"
     )
@@ -64,6 +65,8 @@ def format_head(layer: int, head: int) -> str:
 class Axis:
     """The tokens (or words) along one axis of an `AttentionTensor`.
 
+    Columns may be given as any sequence or array and are kept as tuples. Axes are equal if all their columns are.
+
     Args:
         tokens: their texts, as the tokenizer writes them.
         roles: for each token "cls", "sep", "bos", "eos", "mask", "pad", or None for ordinary text.
@@ -78,6 +81,9 @@ class Axis:
     Raises:
         ValidationError: no tokens, a column of another length, an unknown role, positions that do not increase, a word
             id without its word.
+
+    >>> Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"]).special
+    array([ True, False,  True])
     """
 
     tokens: tuple[str, ...]
@@ -90,43 +96,53 @@ class Axis:
     unit: Literal["token", "word"] = dataclasses.field(default="token", kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.tokens, str):
-            raise ValidationError(f"tokens must be a sequence of strings, but got one string {self.tokens[:40]!r}")
-        for name in ("tokens", "roles", "word_ids", "words", "segments", "positions", "offsets"):
-            column = getattr(self, name)
-            if column is not None:
-                object.__setattr__(self, name, tuple(_plain(value) for value in column))
-        n = len(self.tokens)
-        if n == 0:
+        columns = ("roles", "word_ids", "segments", "positions", "offsets")
+        for name in ("tokens", "words", *columns):
+            values = getattr(self, name)
+            if values is not None or name == "tokens":
+                object.__setattr__(self, name, _column(name, values))
+        if not self.tokens:
             raise ValidationError("an axis needs at least one token, but got none")
-        for i, token in enumerate(self.tokens):
-            if not isinstance(token, str):
-                raise ValidationError(f"token {i} must be a string, but is {token!r}")
-        for name in ("roles", "word_ids", "segments", "positions", "offsets"):
+        for name in ("tokens", "words"):
+            for i, text in enumerate(getattr(self, name) or ()):
+                if not isinstance(text, str):
+                    remedy = "; tokenizer.convert_ids_to_tokens turns ids into tokens" if isinstance(text, int) else ""
+                    raise ValidationError(f"{name} must be strings, but number {i} is {text!r}{remedy}")
+        for name in columns:
             column = getattr(self, name)
-            if column is not None and len(column) != n:
-                raise ValidationError(f"{name} has {len(column)} entries but the axis has {n} tokens")
+            if column is not None and len(column) != len(self):
+                raise ValidationError(f"{name} has {len(column)} entries but the axis has {len(self)} tokens")
+        if self.unit not in ("token", "word"):
+            raise ValidationError(f"unit must be 'token' or 'word', but is {self.unit!r}")
         for role in self.roles or ():
             if role is not None and role not in ROLES:
                 raise ValidationError(f"{role!r} is no role; the roles are {', '.join(ROLES)}, or None")
-        if self.unit not in ("token", "word"):
-            raise ValidationError(f"unit must be 'token' or 'word', but is {self.unit!r}")
-        if self.positions is not None and any(b <= a for a, b in zip(self.positions, self.positions[1:], strict=False)):
-            raise ValidationError(f"positions must increase, but are {self.positions}")
-        if self.word_ids is not None:
-            self._check_word_ids()
+        for name in ("segments", "positions"):
+            for i, number in enumerate(getattr(self, name) or ()):
+                if not _is_number(number):
+                    raise ValidationError(f"{name} must be numbers from 0, but that of token {i} is {number!r}")
+        if self.positions is not None and any(b <= a for a, b in pairwise(self.positions)):
+            raise ValidationError(f"positions must increase, but are {self.positions!r:.60}")
+        for i, span in enumerate(self.offsets or ()):
+            if span is not None and not (_is_pair(span) and span[0] <= span[1]):
+                raise ValidationError(f"offsets must be (start, end) or None, but that of token {i} is {span!r}")
+        self._check_word_ids()
 
     def _check_word_ids(self) -> None:
         limit = None if self.words is None else len(self.words)
         for i, entry in enumerate(self.word_ids or ()):
-            for word in _as_tuple(entry):
-                if not isinstance(word, int) or word < 0:
+            for word in () if entry is None else entry if isinstance(entry, tuple) else (entry,):
+                if not _is_number(word):
                     raise ValidationError(f"word id {word!r} of token {i} must be a number from 0, or None")
                 if limit is not None and word >= limit:
                     raise ValidationError(f"token {i} belongs to word {word}, but there are only {limit} words")
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def __repr__(self) -> str:
+        shown = self.tokens if len(self) <= 8 else (*self.tokens[:5], "…", *self.tokens[-2:])
+        return f"Axis({len(self)} {self.unit}{'s' * (len(self) > 1)}: {' '.join(shown)})"
 
     def role_mask(self, *roles: str) -> Numpy:
         """bool[token]: which tokens have one of these roles."""
@@ -136,14 +152,21 @@ class Axis:
         return np.array([role in roles for role in self.roles or (None,) * len(self)], dtype=bool)
 
     def token_mask(self, *tokens: str) -> Numpy:
-        """bool[token]: which ordinary tokens are exactly one of these, the tokenizer's word-start marks set aside.
+        """bool[token]: which ordinary tokens are exactly one of these.
+
+        The marks that tokenizers put where a word starts or ends (Ġ, ▁, </w>) are set aside, so "." finds GPT-2's
+        "Ġ." too; beyond ASCII, byte-level tokens are compared as they are written ("Ã©" for "é").
 
         >>> Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"]).token_mask(".", ",")
         array([False, False,  True, False])
         """
         roles = self.roles or (None,) * len(self)
         return np.array(
-            [role is None and plain_token(t) in tokens for t, role in zip(self.tokens, roles, strict=True)], dtype=bool
+            [
+                role is None and (t in tokens or plain_token(t) in tokens)
+                for t, role in zip(self.tokens, roles, strict=True)
+            ],
+            dtype=bool,
         )
 
     @property
@@ -156,32 +179,47 @@ class Axis:
         """int[token]: `positions`, or 0, 1, 2 … where none were given."""
         return np.arange(len(self)) if self.positions is None else np.array(self.positions)
 
-    def select(self, indices: Iterable[int]) -> Axis:
-        """The axis of these tokens, in this order. Positions are kept: dropping a token does not move its neighbours."""
-        chosen = [int(i) for i in indices]
-        columns: dict[str, Any] = {"positions": tuple(int(self.position_array[i]) for i in chosen)}
+    def select(self, tokens: Iterable[int], /) -> Axis:
+        """The axis of some tokens, by their increasing numbers or by a mask.
+
+        Positions are kept: dropping a token does not move its neighbours. So are the words, which `word_ids` counts.
+
+        Raises:
+            SelectionError: a number beyond the axis, or a mask of another length.
+        """
+        chosen = np.asarray(tuple(_arrays.plain(i) for i in tokens))
+        try:
+            indices = np.arange(len(self))[chosen if chosen.size else []].tolist()
+        except IndexError as error:
+            raise SelectionError(f"the axis has {len(self)} tokens, which do not fit the selection: {error}") from None
+        columns: dict[str, Any] = {"positions": self.position_array[indices]}
         for name in ("tokens", "roles", "word_ids", "segments", "offsets"):
             column = getattr(self, name)
-            columns[name] = None if column is None else tuple(column[i] for i in chosen)
+            columns[name] = None if column is None else tuple(column[i] for i in indices)
         return dataclasses.replace(self, **columns)
 
 
 def plain_token(token: str) -> str:
-    """The token without the marks that byte-level BPE and SentencePiece put where a word starts."""
-    return token.removeprefix("Ġ").removeprefix("▁") or token
+    """The token without the marks that tokenizers put where a word starts (Ġ, ▁) or ends (</w>)."""
+    return token.removeprefix("Ġ").removeprefix("▁").removesuffix("</w>") or token
 
 
-def _plain(value: Any) -> Any:
-    """NumPy scalars as Python's own, lists as tuples: an axis is compared, hashed and written as JSON."""
-    if isinstance(value, np.generic):
-        return value.item()
-    return tuple(_plain(v) for v in value) if isinstance(value, list | tuple) else value
+def _column(name: str, values: Any) -> tuple[Any, ...]:
+    if isinstance(values, str):
+        raise ValidationError(f"{name} must be a sequence, one entry a token, but is one string {values[:40]!r}")
+    try:
+        return tuple(_arrays.plain(value) for value in values)
+    except TypeError:
+        raise ValidationError(f"{name} must be a sequence, one entry a token, but is {values!r:.60}") from None
 
 
-def _as_tuple(entry: WordId) -> tuple[int, ...]:
-    if entry is None:
-        return ()
-    return entry if isinstance(entry, tuple) else (entry,)
+def _is_number(value: object) -> bool:
+    """Whether it counts something from 0; True and False do not."""
+    return type(value) is int and value >= 0
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and all(_is_number(v) for v in value)
 
 
 @dataclass(frozen=True)
@@ -212,13 +250,18 @@ class Source:
         object.__setattr__(self, "steps", tuple(self.steps))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class AttentionTensor:
     """One number per query and key for every head of every layer on one sequence, unpadded.
 
+    Frozen, and equal only to itself. The weights are not copied: through the tensor a NumPy array is read-only (torch
+    knows no such thing), but what you write into your own array afterwards shows here, unchecked. Give a copy if you go
+    on changing it.
+
     Args:
-        weights: `[layer, head, query, key]`, NumPy or torch, floating point. A query row is finite, or all NaN where it
-            is undefined (a row without mass).
+        weights: `[layer, head, query, key]`, NumPy or torch, in float16, bfloat16, float32 or float64. A query row is
+            finite, or all NaN where it is undefined (a row without mass). Rows of distributions sum to 1 within 1e-5
+            (1e-3 in float16, 1e-2 in bfloat16).
         queries, keys: the axes, as `Axis` or plain strings; `keys=None` means the same as `queries`.
         layers, heads: the numbers, counted from 0, of the layers and heads held; None means 0, 1, 2 …
         measure: what the numbers are: "attention", "norm", "gradient", "rollout" …
@@ -235,49 +278,63 @@ class AttentionTensor:
     (3, 3)
     """
 
-    weights: Any
+    weights: Array
     queries: Axis
-    keys: Axis = None  # type: ignore[assignment]  # set to `queries` below; an Axis ever after
-    layers: tuple[int, ...] = dataclasses.field(default=None, kw_only=True)  # type: ignore[assignment]
-    heads: tuple[int, ...] = dataclasses.field(default=None, kw_only=True)  # type: ignore[assignment]
-    measure: str = dataclasses.field(default="attention", kw_only=True)
-    normalized: bool = dataclasses.field(default=True, kw_only=True)
-    annotation: Annotation | None = dataclasses.field(default=None, kw_only=True)
-    source: Source | None = dataclasses.field(default=None, kw_only=True)
+    keys: Axis
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    measure: str
+    normalized: bool
+    annotation: Annotation | None
+    source: Source | None
 
-    def __post_init__(self) -> None:
-        weights = self.weights if _arrays.is_array(self.weights) else np.asarray(self.weights)
-        queries = self.queries if isinstance(self.queries, Axis) else Axis(self.queries)
-        keys = queries if self.keys is None else self.keys if isinstance(self.keys, Axis) else Axis(self.keys)
-        if len(weights.shape) != 4:
-            raise ValidationError(
-                f"weights must be [layer, head, query, key], but have shape {tuple(weights.shape)}; "
-                "for one head write weights[None, None]"
-            )
-        if not _arrays.is_floating(weights):
-            raise ValidationError(f"weights must be floating point, but are {_arrays.dtype_name(weights)}")
-        if isinstance(weights, np.ndarray):
-            weights = weights.view()
-            weights.flags.writeable = False
-        for name, value in (("weights", weights), ("queries", queries), ("keys", keys)):
-            object.__setattr__(self, name, value)
-        for name, size in (("layers", weights.shape[0]), ("heads", weights.shape[1])):
-            numbers = getattr(self, name)
-            object.__setattr__(self, name, _numbers(name, range(size) if numbers is None else numbers, size))
+    def __init__(
+        self,
+        weights: Any,
+        queries: Axis | Iterable[str],
+        keys: Axis | Iterable[str] | None = None,
+        *,
+        layers: Iterable[int] | None = None,
+        heads: Iterable[int] | None = None,
+        measure: str = "attention",
+        normalized: bool = True,
+        annotation: Annotation | None = None,
+        source: Source | None = None,
+    ) -> None:
+        weights = _checked_weights(weights)
+        queries = _axis(queries)
+        self.__setstate__(
+            {
+                "weights": weights,
+                "queries": queries,
+                "keys": queries if keys is None else _axis(keys),
+                "layers": _numbers("layers", layers, int(weights.shape[0])),
+                "heads": _numbers("heads", heads, int(weights.shape[1])),
+                "measure": measure,
+                "normalized": normalized,
+                "annotation": annotation,
+                "source": source,
+            }
+        )
         self._check_axes()
-        self._check_values()
+        self._check_description()
+        undefined, sums = self._checked_rows()
+        if normalized:
+            self._check_distributions(undefined, sums)
 
     @classmethod
     def _trusted(cls, **fields: Any) -> AttentionTensor:
         """Without validation: for code that has just made a softmax. All nine fields are needed."""
         self = object.__new__(cls)
-        for name, value in fields.items():
-            object.__setattr__(self, name, value)
+        self.__setstate__(fields)
         return self
 
+    def __setstate__(self, state: dict[str, Any]) -> None:  # a NumPy array comes out of a pickle or a copy writeable
+        self.__dict__.update(state, weights=_arrays.read_only(state["weights"]))
+
     def _check_axes(self) -> None:
-        shape = tuple(self.weights.shape)
-        for name, plural, axis, size in (("query", "queries", self.queries, shape[2]), ("key", "keys", self.keys, shape[3])):
+        _, _, queries, keys = self.shape
+        for axis, name, size, plural in ((self.queries, "query", queries, "queries"), (self.keys, "key", keys, "keys")):
             if len(axis) != size:
                 raise ValidationError(
                     f"{name} axis has {len(axis)} tokens but weights have {size} {plural}; "
@@ -288,46 +345,70 @@ class AttentionTensor:
                 f"queries are {self.queries.unit}s but keys are {self.keys.unit}s; merge both axes or neither"
             )
 
-    def _check_values(self) -> None:
-        if 0 in self.weights.shape:
-            raise ValidationError(f"weights have no numbers: their shape is {tuple(self.weights.shape)}")
-        rows = _arrays.float64(self.weights.sum(-1))
-        odd = _arrays.to_numpy(~(abs(rows) < np.inf))  # rows with any NaN or infinity sum to NaN or infinity
-        if odd.any():
-            self._check_odd_rows(odd)
-        if not self.normalized:
-            return
-        low = float(_arrays.to_numpy(_arrays.where(_arrays.isnan(self.weights), self.weights * 0, self.weights)).min()) \
-            if odd.any() else float(self.weights.min())
-        if low < 0:
+    def _check_description(self) -> None:
+        if not isinstance(self.measure, str) or not self.measure:
+            raise ValidationError(f"measure must name what the numbers are, such as 'norm', but is {self.measure!r}")
+        if not isinstance(self.source, Source | None):
+            raise ValidationError(f"source must be a bertattn.tensor.Source, but is {self.source!r:.60}")
+        if not isinstance(self.annotation, Sentence | DocumentWindow | None):
             raise ValidationError(
-                f"normalized weights are distributions over keys, but the smallest weight is {low:.4g}; "
-                "for signed numbers pass normalized=False and name the measure"
+                f"annotation must be a Sentence or DocumentWindow, but is {type(self.annotation).__name__}"
             )
-        tolerance = ROW_TOLERANCE.get(_arrays.dtype_name(self.weights), 1e-5)
-        sums = _arrays.to_numpy(rows)
-        error = np.where(odd, 0.0, np.abs(sums - 1))
-        if error.max() > tolerance:
-            layer, head, query = (int(i) for i in np.unravel_index(int(error.argmax()), error.shape))
+        words = [axis.words for axis in (self.queries, self.keys) if axis.words is not None]
+        if self.annotation is not None and words and self.annotation.words not in words:
+            gold = self.annotation.words
             raise ValidationError(
-                f"each row of normalized weights must sum to 1, but the row of query {query} "
-                f"({self.queries.tokens[query]!r}) in head {format_head(self.layers[layer], self.heads[head])} sums to "
-                f"{sums[layer, head, query]:.6g}; pass normalized=False if these are no distributions, "
-                "or take off padding and dropout first"
+                f"the annotation has {len(gold)} words ({' '.join(gold):.40}) but the axes count {len(words[0])} "
+                f"others ({' '.join(words[0]):.40}); give the Sentence to an Extractor, which finds its words' tokens"
             )
 
-    def _check_odd_rows(self, odd: Numpy) -> None:
-        for layer, head, query in np.argwhere(odd):
-            row = _arrays.to_numpy(self.weights[int(layer), int(head), int(query)])
-            if not np.isnan(row).all():
-                bad = int(np.argmin(np.isfinite(row)))
-                if np.isfinite(row).all():
-                    continue  # finite numbers whose sum overflows
+    def _checked_rows(self) -> tuple[Numpy, Numpy]:
+        """Which rows are all NaN, `[layer, head, query]`, and the sum of each."""
+        sums = _arrays.row_sums(self.weights)
+        undefined = ~np.isfinite(sums)
+        if undefined.any():
+            rows = _arrays.to_numpy(self.weights)[undefined]
+            broken = ~np.isfinite(rows).all(-1) & ~np.isnan(rows).all(-1)
+            if broken.any():
+                first = int(broken.argmax())
+                key = int(np.isfinite(rows[first]).argmin())
                 raise ValidationError(
-                    f"a row must be finite, or all NaN where it is undefined, but query {query} "
-                    f"({self.queries.tokens[query]!r}) in head "
-                    f"{format_head(self.layers[layer], self.heads[head])} has {row[bad]} at key {bad}"
+                    "a row must be finite, or all NaN where it is undefined, but "
+                    f"{self._row_name(np.argwhere(undefined)[first])} has {rows[first, key]} at key {key} "
+                    f"({self.keys.tokens[key]!r})"
                 )
+            undefined[undefined] = np.isnan(rows).all(-1)
+        return undefined, sums
+
+    def _check_distributions(self, undefined: Numpy, sums: Numpy) -> None:
+        weights = _arrays.detach(self.weights)
+        if undefined.any():
+            weights = _arrays.where(_arrays.isnan(weights), _arrays.like(0.0, weights), weights)
+        smallest = float(weights.min())
+        if smallest < 0:
+            raise ValidationError(
+                f"normalized weights are distributions over keys, but the smallest weight is {smallest:.4g}; "
+                "for signed numbers pass normalized=False and name the measure"
+            )
+        errors = np.where(undefined, 0.0, np.abs(sums - 1))
+        if errors.max() > ROW_TOLERANCE[_arrays.dtype_name(weights)]:
+            worst = np.unravel_index(int(errors.argmax()), errors.shape)
+            half = errors.max() <= ROW_TOLERANCE["bfloat16"]
+            raise ValidationError(
+                f"each row of normalized weights must sum to 1, but that of {self._row_name(worst)} sums to "
+                f"{sums[worst]:.6g}; "
+                + (
+                    "keep weights of a half-precision model in its dtype, or divide each row by its sum"
+                    if half
+                    else "take off padding, put the model in eval mode (dropout), "
+                    "or pass normalized=False if these are no distributions"
+                )
+            )
+
+    def _row_name(self, row: Sequence[Any]) -> str:
+        layer, head, query = (int(i) for i in row)
+        name = format_head(self.layers[layer], self.heads[head])
+        return f"query {query} ({self.queries.tokens[query]!r}) in head {name}"
 
     @classmethod
     def from_outputs(
@@ -338,42 +419,50 @@ class AttentionTensor:
         *,
         index: int | None = None,
         attention: Literal["encoder", "decoder", "cross"] | None = None,
-        decoder_ids: Sequence[int] | None = None,
+        decoder_ids: Any = None,
+        normalized: bool = True,
     ) -> AttentionTensor:
         """The attention of a model call of your own: `outputs = model(**encoding, output_attentions=True)`.
 
+        Words are the tokenizer's own (`encoding.word_ids()`); there are none where it cuts none, as for encodings of a
+        slow tokenizer.
+
         Args:
-            outputs: what the model returned, with its attention maps.
+            outputs: what the model returned, with its attention maps; or the tuple of maps itself.
             encoding: what the tokenizer returned and the model was given; padding is taken off by its mask.
             tokenizer: the tokenizer that made `encoding`.
-            index: which sequence of the batch; needed where there are several.
+            index: which sequence of the batch, counted from 0; needed where there are several.
             attention: for an encoder-decoder model which of its maps; "encoder" unless said.
-            decoder_ids: the decoder's input ids, for "decoder" and "cross" maps.
+            decoder_ids: the decoder's input ids (not the labels), for the "decoder" and "cross" maps of an
+                encoder-decoder, of the batch or of the one sequence; padding at their end is taken off.
+            normalized: whether each row sums to 1; not so where some of the mass goes to a learnt sink (gpt-oss).
 
         Raises:
-            InputError: no maps in `outputs`, several sequences and no `index`, or sizes that do not fit.
+            InputError: no maps in `outputs`, several sequences and no `index`, a tokenizer of another model, or sizes
+                that do not fit.
+            ValidationError: the maps are no distributions, as under dropout.
         """
         from bertattn import _tokens
 
-        maps = _tokens.maps_of(outputs, attention)
-        source = _tokens.batch_item(encoding, index, batch=int(maps[0].shape[0]))
-        i = source.index
-        encoder = Axis(**_tokens.describe(source.ids, tokenizer, encoding=source))
-        queries = keys = encoder
-        if attention in ("decoder", "cross"):
-            if decoder_ids is None:
-                raise InputError(f"attention={attention!r} needs decoder_ids, the ids the decoder was given")
-            queries = Axis(**_tokens.describe([int(t) for t in decoder_ids], tokenizer))
-            keys = encoder if attention == "cross" else queries
-        stack = [m[i] for m in maps]
-        if len({tuple(m.shape) for m in stack}) > 1:
-            raise InputError(f"layers differ in shape: {sorted({tuple(m.shape) for m in stack})}; stack them yourself")
-        weights = _tokens.stack(stack)
-        if keys is encoder:
-            weights = _arrays.take(weights, source.kept, -1)
-        if queries is encoder:
-            weights = _arrays.take(weights, source.kept, -2)
-        return cls(weights, queries, keys, source=Source(attention=attention or "encoder"))
+        field, maps = _tokens.maps_of(outputs, attention)
+        queries = keys = text = _tokens.batch_item(encoding, index, batch=int(maps[0].shape[0]))
+        if field in ("decoder_attentions", "cross_attentions"):
+            queries = _tokens.decoder_item(decoder_ids, text.index, tokenizer)
+            keys = queries if field == "decoder_attentions" else text
+        weights = _arrays.stack([_arrays.detach(layer[text.index]) for layer in maps])
+        _tokens.check_sizes(weights, queries, keys)
+        query_axis = Axis(**_tokens.describe(queries, tokenizer))
+        return cls(
+            _arrays.take(_arrays.take(weights, queries.kept, -2), keys.kept, -1),
+            query_axis,
+            query_axis if keys is queries else Axis(**_tokens.describe(keys, tokenizer)),
+            normalized=normalized,
+            source=Source(
+                attention=field.removesuffix("_attentions") if field != "attentions" else attention,
+                dtype=_arrays.dtype_name(weights),
+                path="output_attentions",
+            ),
+        )
 
     @property
     def unit(self) -> str:
@@ -389,7 +478,8 @@ class AttentionTensor:
     @property
     def empty_rows(self) -> Array:
         """bool `[layer, head, query]`: rows without mass, which are all NaN."""
-        return _arrays.isnan(self.weights[..., 0])
+        empty: Array = _arrays.isnan(self.weights[..., 0])
+        return empty
 
     def __getitem__(self, head: HeadName) -> Array:
         """The `[query, key]` weights of one head: `a["8-10"]` counted from 1, `a[7, 9]` counted from 0."""
@@ -414,23 +504,33 @@ class AttentionTensor:
         for axis, (name, wanted) in enumerate((("layers", layers), ("heads", heads))):
             if wanted is None:
                 continue
-            numbers = (wanted,) if isinstance(wanted, int | np.integer) else tuple(wanted)
-            missing = [n for n in numbers if n not in kept[name]]
+            present = kept[name]
+            numbers = (wanted,) if isinstance(wanted, int | str) or not isinstance(wanted, Iterable) else tuple(wanted)
+            numbers = tuple(_arrays.plain(n) for n in numbers)
+            missing = [n for n in numbers if not _is_number(n) or n not in present]
             if missing or not numbers:
-                raise SelectionError(
-                    f"{name} {missing if numbers else '[]'} are not here; "
-                    f"there are {list(kept[name])} (counted from 0)"
-                )
-            weights = _arrays.take(weights, [kept[name].index(int(n)) for n in numbers], axis)
-            kept[name] = _numbers(name, numbers, len(numbers))
-        return self._with(weights=weights, **kept)
+                raise SelectionError(f"{name} {missing} are not here; there are {list(present)} (counted from 0)")
+            if len(set(numbers)) < len(numbers):
+                raise SelectionError(f"{name} {list(numbers)} name one twice")
+            weights = _arrays.take(weights, [present.index(n) for n in numbers], axis)
+            kept[name] = numbers
+        return self._with(weights=weights, layers=kept["layers"], heads=kept["heads"])
 
     def numpy(self) -> Numpy:
-        """The weights as a NumPy array `[layer, head, query, key]`."""
-        return _arrays.to_numpy(self.weights)
+        """The weights as a read-only NumPy array `[layer, head, query, key]`; bfloat16 becomes float32."""
+        array: Numpy = _arrays.read_only(_arrays.to_numpy(self.weights))
+        return array
 
     def replace(self, **changes: Any) -> AttentionTensor:
-        """A tensor with some fields changed, validated anew."""
+        """A tensor with some fields changed, validated anew; the others stay, so a new axis often means two.
+
+        >>> a = AttentionTensor(np.eye(2)[None, None], ["hi", "."])
+        >>> a.replace(measure="norm", normalized=False).measure
+        'norm'
+
+        Raises:
+            ValidationError: what was changed does not fit the rest.
+        """
         return dataclasses.replace(self, **changes)
 
     def _with(self, *, step: str | None = None, **changes: Any) -> AttentionTensor:
@@ -439,10 +539,6 @@ class AttentionTensor:
         if step is not None:
             source = self.source or Source()
             fields["source"] = dataclasses.replace(source, steps=(*source.steps, step))
-        weights = fields["weights"]
-        if isinstance(weights, np.ndarray) and weights.flags.writeable:
-            fields["weights"] = weights = weights.view()
-            weights.flags.writeable = False
         return self._trusted(**fields)
 
     def __repr__(self) -> str:
@@ -454,13 +550,42 @@ class AttentionTensor:
         )
 
 
-def _numbers(name: str, numbers: Iterable[int], size: int) -> tuple[int, ...]:
-    numbers = tuple(int(n) for n in numbers)
-    if len(numbers) != size:
-        raise ValidationError(f"{name} numbers {len(numbers)} but weights have {size} {name}")
-    if len(set(numbers)) != size or min(numbers, default=0) < 0:
-        raise ValidationError(f"{name} must be different numbers from 0, but are {numbers}")
-    return numbers
+def _checked_weights(weights: Any) -> Any:
+    if not _arrays.is_array(weights):
+        try:
+            weights = np.asarray(weights)
+        except (TypeError, ValueError, RuntimeError):  # rows of different lengths, a list of torch tensors
+            raise ValidationError(
+                f"weights must be one array [layer, head, query, key], but this {type(weights).__name__} does not make "
+                "one; a model's outputs go to AttentionTensor.from_outputs"
+            ) from None
+    shape = tuple(weights.shape)
+    if len(shape) != 4:
+        remedies = {2: "for one head write weights[None, None]", 3: "for one layer write weights[None]"}
+        remedy = remedies.get(len(shape), "a model's outputs go to AttentionTensor.from_outputs")
+        raise ValidationError(f"weights must be [layer, head, query, key], but have shape {shape}; {remedy}")
+    if _arrays.dtype_name(weights) not in ROW_TOLERANCE:
+        raise ValidationError(f"weights must be {', '.join(ROW_TOLERANCE)}, but are {_arrays.dtype_name(weights)}")
+    if 0 in shape:
+        raise ValidationError(f"weights have no numbers: their shape is {shape}")
+    return weights
+
+
+def _axis(axis: Axis | Iterable[str]) -> Axis:
+    return axis if isinstance(axis, Axis) else Axis(axis)  # type: ignore[arg-type]  # Axis makes the tuple
+
+
+def _numbers(name: str, numbers: Any, size: int) -> tuple[int, ...]:
+    if numbers is None:
+        return tuple(range(size))
+    if isinstance(numbers, str) or not isinstance(numbers, Iterable):
+        raise ValidationError(f"{name} must be a sequence of numbers counted from 0, but is {numbers!r}")
+    named: tuple[int, ...] = tuple(_arrays.plain(n) for n in numbers)
+    if not all(_is_number(n) for n in named) or len(set(named)) < len(named):
+        raise ValidationError(f"{name} must be different numbers counted from 0, but are {list(named)}")
+    if len(named) != size:
+        raise ValidationError(f"{len(named)} {name} are named but weights have {size}; select() keeps the two together")
+    return named
 
 
 def _ranges(numbers: Sequence[int]) -> str:
