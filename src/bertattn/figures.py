@@ -1,0 +1,416 @@
+"""The figures of Clark et al. 2019, section 3, for any model: matplotlib axes in, the same axes out.
+
+A function of one panel takes `ax` and returns it; a function of several panels takes `figure` and returns it. Without
+either they make a new pyplot figure. Nothing is shown, and no setting of matplotlib is changed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bertattn import _arrays, _optional
+from bertattn._arrays import Numpy
+from bertattn.errors import SelectionError, StorageError, ValidationError
+from bertattn.tensor import AttentionTensor, HeadName, format_head, parse_head
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from bertattn.statistics import Summary
+
+__all__ = [
+    "attention_lines",
+    "attention_matrix",
+    "by_layer",
+    "entropy_figure",
+    "example_heads",
+    "save",
+    "special_token_figure",
+]
+
+# Okabe and Ito's palette, neighbours easy to tell apart; the markers tell them apart in grey.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LONGEST_TOKEN = 18
+
+
+def attention_lines(
+    attention: AttentionTensor, head: HeadName, /, *, ax: Axes | None = None, threshold: float = 0.01
+) -> Axes:
+    """One head as lines from each query (left) to the keys it attends to (right), as in Clark et al. 2019, Figure 1.
+
+    A line's opacity is its attention weight. Weights that are not distributions are divided by the largest in size,
+    and negative ones are dashed. A row without mass (NaN) has no lines.
+
+    Args:
+        attention: weights `[layer, head, query, key]`.
+        head: "8-10", counted from 1, or (7, 9), counted from 0.
+        ax: where to draw.
+        threshold: weights smaller than this are not drawn.
+
+    Raises:
+        SelectionError: `attention` has no such head.
+        MissingExtraError: matplotlib is not installed.
+
+    >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
+    >>> from matplotlib.figure import Figure
+    >>> ax = attention_lines(a, "1-1", ax=Figure().subplots())
+    >>> ax.get_title(), len(ax.collections[0].get_segments())
+    ('Head 1-1', 9)
+    """
+    _matplotlib("attention_lines")
+    from matplotlib.collections import LineCollection
+    from matplotlib.colors import to_rgb
+
+    weights = _arrays.to_numpy(attention[head]).astype(np.float64)
+    n = max(weights.shape)
+    if ax is None:
+        ax = _new_axes(figsize=(3.2, 0.6 + 0.19 * n))
+    strength = _strength(weights, normalized=attention.normalized)
+    drawn = np.argwhere(strength >= max(threshold, np.nextafter(0, 1)))
+    ax.add_collection(
+        LineCollection(
+            [((0.0, float(q)), (1.0, float(k))) for q, k in drawn],
+            colors=[(*to_rgb(COLORS[0]), float(strength[q, k])) for q, k in drawn],
+            linestyles=["solid" if weights[q, k] > 0 else "dashed" for q, k in drawn],
+            linewidths=1.4,
+            capstyle="butt",
+        )
+    )
+    ax.set_xlim(-0.02, 1.02)
+    ax.set_ylim(n - 0.5, -0.5)
+    ax.set_axis_off()
+    size = _label_size(ax, n)
+    for x, side, axis in ((-0.04, "right", attention.queries), (1.04, "left", attention.keys)):
+        for y, token in enumerate(axis.tokens):
+            ax.text(x, y, _drawable(token), ha=side, va="center", fontsize=size, parse_math=False)
+    ax.set_title(_head_title(head))
+    return ax
+
+
+def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes | None = None) -> Axes:
+    """One head as a matrix: a row for each query, a column for each key, with its scale beside it.
+
+    Distributions are coloured from 0 to 1; other measures from 0, or symmetrically about 0 where some are negative.
+    Undefined rows (NaN) are grey.
+
+    Raises:
+        SelectionError: `attention` has no such head.
+        MissingExtraError: matplotlib is not installed.
+
+    >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
+    >>> from matplotlib.figure import Figure
+    >>> attention_matrix(a, "1-1", ax=Figure().subplots()).get_title()
+    'Head 1-1'
+    """
+    _matplotlib("attention_matrix")
+    from matplotlib import colormaps
+
+    weights = _arrays.to_numpy(attention[head]).astype(np.float64)
+    queries, keys = weights.shape
+    if ax is None:
+        side = min(12.0, max(3.0, 1.2 + 0.19 * max(queries, keys)))
+        ax = _new_axes(figsize=(side + 0.9, side))
+    largest = float(np.nanmax(np.abs(weights), initial=0.0)) or 1.0
+    signed = bool((np.nan_to_num(weights) < 0).any())
+    low, high = (0.0, 1.0) if attention.normalized else (-largest if signed else 0.0, largest)
+    cmap = colormaps["PuOr" if signed else "Blues"].with_extremes(bad="0.85")
+    image = ax.imshow(weights, vmin=low, vmax=high, cmap=cmap, aspect="equal", interpolation="nearest")
+    size = _label_size(ax, max(queries, keys))
+    for set_ticks, axis in ((ax.set_yticks, attention.queries), (ax.set_xticks, attention.keys)):
+        step = max(1, -(-len(axis) // 128))
+        shown = range(0, len(axis), step)
+        set_ticks(list(shown), [_drawable(axis.tokens[i]) for i in shown], fontsize=size, parse_math=False)
+    ax.tick_params(axis="x", labelrotation=90)
+    ax.set_xlabel("key")
+    ax.set_ylabel("query")
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)))
+    bar.set_label(attention.measure if not attention.normalized else f"{attention.measure} weight")
+    ax.set_title(_head_title(head))
+    return ax
+
+
+def example_heads(
+    attention: AttentionTensor,
+    heads: Sequence[HeadName],
+    /,
+    titles: Sequence[str] | None = None,
+    *,
+    threshold: float = 0.01,
+    figure: Figure | None = None,
+) -> Figure:
+    """Several heads side by side as `attention_lines`: Clark et al. 2019, Figure 1.
+
+    Args:
+        attention: weights `[layer, head, query, key]`.
+        heads: their names, such as `["1-1", "3-1"]`.
+        titles: what to write under each head's name.
+        threshold: weights smaller than this are not drawn.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        SelectionError: no heads, or one that `attention` lacks.
+        ValidationError: more or fewer titles than heads.
+    """
+    if not heads:
+        raise SelectionError("heads is empty; name at least one, such as ['1-1']")
+    if titles is not None and len(titles) != len(heads):
+        raise ValidationError(f"there are {len(titles)} titles but {len(heads)} heads; give one title a head")
+    columns = min(4, len(heads))
+    rows = -(-len(heads) // columns)
+    tokens = max(len(attention.queries), len(attention.keys))
+    figure = _figure(figure, figsize=(3.1 * columns, rows * (0.75 + 0.18 * tokens)), caller="example_heads")
+    panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08}).flat
+    for i, ax in enumerate(panels):
+        if i >= len(heads):
+            ax.set_axis_off()
+            continue
+        attention_lines(attention, heads[i], ax=ax, threshold=threshold)
+        if titles is not None:
+            ax.set_title(f"{_head_title(heads[i])}\n{titles[i]}", fontsize=10, parse_math=False)
+    return figure
+
+
+def by_layer(
+    summary: Summary,
+    statistics: Sequence[str],
+    /,
+    *,
+    labels: Sequence[str] | None = None,
+    colors: Sequence[str] = COLORS,
+    ylabel: str | None = None,
+    reference: tuple[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Statistics of heads by layer: a dot for each head, and a line through the means of the layers.
+
+    Layers count from 1. The dots of one layer stand side by side in the order of the heads, so that equal values do
+    not hide each other. A head whose value is undefined (NaN) has no dot and does not enter the mean.
+
+    Args:
+        summary: corpus means `[layer, head]`.
+        statistics: the names of the statistics, one series each.
+        labels: what the legend calls them.
+        colors: of the series, in turn.
+        ylabel: what the numbers are, with their unit.
+        reference: a label and a value, drawn as a dashed line across.
+        ax: where to draw.
+
+    Raises:
+        SelectionError: no statistics, or one that the summary lacks.
+        ValidationError: more or fewer labels than statistics.
+    """
+    _matplotlib("by_layer")
+    from matplotlib.ticker import MaxNLocator
+
+    if not statistics or isinstance(statistics, str):
+        raise SelectionError(f"statistics must be a sequence of names, but is {statistics!r}; write ['entropy']")
+    names = list(statistics) if labels is None else list(labels)
+    if len(names) != len(statistics):
+        raise ValidationError(f"there are {len(names)} labels but {len(statistics)} statistics; give one label each")
+    values = [np.asarray(_arrays.to_numpy(summary.mean(name)), dtype=np.float64) for name in statistics]
+    if ax is None:
+        ax = _new_axes(figsize=(6.4, 3.4))
+    layers = np.array(summary.layers) + 1
+    width = 0.7 / len(values)
+    if reference is not None and not np.isnan(reference[1]):
+        ax.axhline(reference[1], color="0.35", linestyle=(0, (4, 2)), linewidth=1.2, label=reference[0], zorder=1)
+    for i, (series, name) in enumerate(zip(values, names, strict=True)):
+        label = f"{name} (undefined everywhere)" if np.isnan(series).all() else name
+        color, marker = colors[i % len(colors)], MARKERS[i % len(MARKERS)]
+        middle = (i - (len(values) - 1) / 2) * width
+        spread = np.linspace(-0.4, 0.4, series.shape[1]) * width if series.shape[1] > 1 else np.zeros(1)
+        ax.scatter(
+            (layers[:, None] + middle + spread).ravel(),
+            series.ravel(),
+            s=14,
+            color=color,
+            marker=marker,
+            alpha=0.55,
+            linewidths=0,
+            zorder=2,
+        )
+        mean = _arrays.nan_mean(series)
+        ax.plot(
+            layers + middle,
+            mean,
+            color=color,
+            marker=marker,
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.6,
+            linewidth=1.6,
+            label=label,
+            zorder=3,
+        )
+    if all(np.isnan(series).all() for series in values):
+        ax.text(0.5, 0.5, "undefined in every head", transform=ax.transAxes, ha="center", va="center", color="0.35")
+    ax.set_xlim(float(layers.min()) - 0.6, float(layers.max()) + 0.6)
+    if len(layers) <= 16:
+        ax.set_xticks(sorted(int(layer) for layer in layers))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(nbins=12, integer=True))
+    ax.set_xlabel("Layer")
+    if ylabel is not None:
+        ax.set_ylabel(ylabel)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="y", color="0.9", linewidth=0.8, zorder=0)
+    ax.set_axisbelow(True)
+    if len(names) > 1 or labels is not None or reference is not None:
+        ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, borderaxespad=0.2)
+    return ax
+
+
+def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figure:
+    """Attention to [CLS], [SEP] and punctuation by layer: Clark et al. 2019, Figure 2.
+
+    Above, the average share of attention that each head gives to [CLS], to [SEP], and to full stops and commas; below,
+    what goes to [SEP] from [SEP] itself and from all other tokens.
+
+    Args:
+        summary: of `patterns.surface_patterns`.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        SelectionError: the summary lacks one of these statistics.
+    """
+    return _two_panels(
+        summary,
+        figure,
+        caller="special_token_figure",
+        ylabel="Avg. attention",
+        upper={"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,"},
+        lower={"sep_to_sep": "[SEP] → [SEP]", "other_to_sep": "other → [SEP]"},
+    )
+
+
+def entropy_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figure:
+    """Entropy of the heads' attention by layer, in nats: Clark et al. 2019, Figure 4.
+
+    Above, averaged over all tokens; below, of the attention from [CLS]. The dashed line is the entropy of attention
+    spread evenly over all tokens.
+
+    Args:
+        summary: of `patterns.surface_patterns`.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        SelectionError: the summary lacks one of these statistics.
+    """
+    return _two_panels(
+        summary,
+        figure,
+        caller="entropy_figure",
+        ylabel="Avg. attention entropy (nats)",
+        upper={"entropy": "all tokens"},
+        lower={"entropy_from_cls": "from [CLS]"},
+        reference=("uniform attention", "uniform_entropy"),
+    )
+
+
+def _two_panels(
+    summary: Summary,
+    figure: Figure | None,
+    *,
+    caller: str,
+    ylabel: str,
+    upper: Mapping[str, str],
+    lower: Mapping[str, str],
+    reference: tuple[str, str] | None = None,
+) -> Figure:
+    line = None
+    if reference is not None:
+        line = (reference[0], float(_arrays.nan_mean(_arrays.to_numpy(summary.mean(reference[1])).ravel())))
+    width = min(14.0, max(6.4, 1.6 + 0.45 * len(summary.layers)))
+    figure = _figure(figure, figsize=(width, 6.4), caller=caller)
+    panels = figure.subplots(2, 1, sharex=True, sharey=True)
+    for ax, series, colors in zip(panels, (upper, lower), (COLORS, COLORS[3:]), strict=True):
+        labels = list(series.values())
+        by_layer(summary, list(series), labels=labels, colors=colors, ylabel=ylabel, reference=line, ax=ax)
+    panels[0].set_ylim(bottom=0)
+    panels[0].set_xlabel("")
+    return figure
+
+
+def save(figure: Figure, path: str | os.PathLike[str], /, *, dpi: int = 160) -> None:
+    """Write a figure in the format of the name's ending; the same figure gives the same bytes (no date, fixed ids).
+
+    The file is written under another name and renamed when it is whole.
+
+    Raises:
+        StorageError: matplotlib does not know the format.
+    """
+    from matplotlib import rc_context
+
+    path = Path(path)
+    kind = path.suffix.removeprefix(".").lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise StorageError(f"{path.name!r} does not say a format that matplotlib writes; end it in .png, .svg or .pdf")
+    undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        with rc_context({"svg.hashsalt": "bertattn"}):
+            figure.savefig(temporary, format=kind, dpi=dpi, metadata=undated)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _matplotlib(function: str) -> None:
+    _optional.require("matplotlib", extra="plot", caller=f"figures.{function}")
+
+
+def _new_axes(*, figsize: tuple[float, float]) -> Axes:
+    from matplotlib import pyplot
+
+    axes: Axes = pyplot.subplots(figsize=figsize, layout="constrained")[1]
+    return axes
+
+
+def _figure(figure: Figure | None, *, figsize: tuple[float, float], caller: str) -> Figure:
+    _matplotlib(caller)
+    if figure is None:
+        from matplotlib import pyplot
+
+        return pyplot.figure(figsize=figsize, layout="constrained")
+    figure.set_size_inches(*figsize)
+    figure.set_layout_engine("constrained")
+    return figure
+
+
+def _head_title(head: HeadName) -> str:
+    return f"Head {format_head(*parse_head(head))}"
+
+
+def _strength(weights: Numpy, *, normalized: bool) -> Numpy:
+    """Opacities in [0, 1]; NaN becomes 0."""
+    size: Numpy = np.abs(np.nan_to_num(weights, posinf=0.0, neginf=0.0))
+    largest = 1.0 if normalized else float(size.max(initial=0.0)) or 1.0
+    opacity: Numpy = np.minimum(size / largest, 1.0)
+    return opacity
+
+
+def _label_size(ax: Axes, labels: int) -> float:
+    """The type size, in points, at which so many labels fit along the axes."""
+    points = ax.get_window_extent().height / ax.figure.dpi * 72
+    return float(min(9.0, max(2.5, 0.8 * points / max(labels, 1))))
+
+
+def _drawable(token: str) -> str:
+    """The token with its control characters spelt out, and a box for what matplotlib's fonts cannot draw."""
+    from matplotlib import font_manager, rcParams
+
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token[: LONGEST_TOKEN + 1])
+    if len(text) > LONGEST_TOKEN:
+        text = text[: LONGEST_TOKEN - 1] + "…"
+    if text.isascii():
+        return text
+    families = (font_manager.FontProperties(family=[family]) for family in rcParams["font.family"])
+    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
+    return "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "□" for c in text)

@@ -1,0 +1,379 @@
+"""What the figures show: which lines, dots, labels and titles, and that nothing outside them changes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from bertattn import AttentionTensor, figures
+from bertattn.errors import MissingExtraError, SelectionError, StorageError, ValidationError
+
+TOKENS = ("[CLS]", "a", "$b$", "[SEP]")
+
+
+@dataclass(frozen=True)
+class FakeSummary:
+    """As much of a Summary as the figures read."""
+
+    values: dict[str, np.ndarray]
+    layers: tuple[int, ...] = field(init=False)
+    heads: tuple[int, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        layers, heads = next(iter(self.values.values())).shape
+        object.__setattr__(self, "layers", tuple(range(layers)))
+        object.__setattr__(self, "heads", tuple(range(heads)))
+
+    def mean(self, name: str) -> np.ndarray:
+        return self.values[name]
+
+
+NAMES = ("cls", "sep", "punctuation", "sep_to_sep", "other_to_sep", "entropy", "entropy_from_cls", "uniform_entropy")
+
+
+def fake_summary(layers: int = 3, heads: int = 4, **values: np.ndarray) -> FakeSummary:
+    rng = np.random.default_rng(0)
+    return FakeSummary({name: rng.random((layers, heads)) for name in NAMES} | values)
+
+
+def tensor(weights: np.ndarray, tokens: tuple[str, ...] = TOKENS, **options: object) -> AttentionTensor:
+    return AttentionTensor(weights[None, None], tokens, **options)
+
+
+@pytest.fixture
+def ax() -> Axes:
+    return Figure(figsize=(4, 4), layout="constrained").subplots()
+
+
+@pytest.fixture(autouse=True)
+def _no_trace() -> Iterator[None]:
+    from matplotlib import pyplot
+
+    before = dict(mpl.rcParams)
+    yield
+    pyplot.close("all")
+    assert dict(mpl.rcParams) == before
+
+
+def texts(ax: Axes) -> list[str]:
+    return [text.get_text() for text in ax.texts]
+
+
+# attention_lines
+
+
+def test_lines_go_from_query_to_key_with_the_weight_as_opacity(ax: Axes) -> None:
+    weights = np.array([[0.0, 1, 0, 0], [0.25, 0, 0.75, 0], [0, 0, 0, 1], [0.995, 0.005, 0, 0]])
+    lines = figures.attention_lines(tensor(weights), "1-1", ax=ax).collections[0]
+    drawn = {
+        (int(segment[0][1]), int(segment[1][1])): color[3]
+        for segment, color in zip(lines.get_segments(), lines.get_colors(), strict=True)
+    }
+    assert drawn == {(0, 1): 1.0, (1, 0): 0.25, (1, 2): 0.75, (2, 3): 1.0, (3, 0): 0.995}
+    assert [text.get_ha() for text in ax.texts] == ["right"] * 4 + ["left"] * 4
+    assert texts(ax) == [*TOKENS, *TOKENS]
+    assert ax.get_title() == "Head 1-1"
+
+
+def test_threshold_leaves_out_weaker_lines(ax: Axes) -> None:
+    figures.attention_lines(tensor(np.full((4, 4), 0.25)), "1-1", ax=ax, threshold=0.3)
+    assert len(ax.collections[0].get_segments()) == 0
+
+
+def test_a_zero_weight_is_no_line_even_without_a_threshold(ax: Axes) -> None:
+    figures.attention_lines(tensor(np.eye(4)), "1-1", ax=ax, threshold=0)
+    assert len(ax.collections[0].get_segments()) == 4
+
+
+def test_first_token_stands_on_top(ax: Axes) -> None:
+    figures.attention_lines(tensor(np.eye(4)), "1-1", ax=ax)
+    bottom, top = ax.get_ylim()
+    assert bottom > top
+
+
+def test_undefined_row_has_no_lines(ax: Axes) -> None:
+    weights = np.eye(4)
+    weights[2] = np.nan
+    figures.attention_lines(tensor(weights), "1-1", ax=ax)
+    assert {int(s[0][1]) for s in ax.collections[0].get_segments()} == {0, 1, 3}
+
+
+def test_measure_without_distributions_is_scaled_and_its_negatives_dashed(ax: Axes) -> None:
+    weights = np.array([[4.0, 0.0], [0.0, -2.0]])
+    lines = figures.attention_lines(tensor(weights, ("a", "b"), measure="gradient", normalized=False), "1-1", ax=ax)
+    collection = lines.collections[0]
+    assert [color[3] for color in collection.get_colors()] == [1.0, 0.5]
+    assert [style[1] is None for style in collection.get_linestyle()] == [True, False]
+
+
+def test_head_names_come_from_the_tensors_own_numbers(ax: Axes) -> None:
+    attention = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"], layers=(7,), heads=(9,))
+    assert figures.attention_lines(attention, (7, 9), ax=ax).get_title() == "Head 8-10"
+    with pytest.raises(SelectionError, match="head 1-1 is not here"):
+        figures.attention_lines(attention, "1-1", ax=ax)
+
+
+def test_cross_attention_has_two_columns_of_different_length(ax: Axes) -> None:
+    attention = AttentionTensor(np.full((1, 1, 2, 3), 1 / 3), ["x", "y"], ["a", "b", "c"])
+    assert texts(figures.attention_lines(attention, "1-1", ax=ax)) == ["x", "y", "a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "token", ["$", "$x", "$\\frac$", "_", "^", "%", "{", "日本", "مرحبا", "👩‍🚀", "\ud800", "\x00", "\n", "x" * 99]
+)
+@pytest.mark.parametrize("function", [figures.attention_lines, figures.attention_matrix])
+def test_any_token_can_be_drawn(function: object, token: str, ax: Axes, tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        function(tensor(np.eye(2), (token, "b")), "1-1", ax=ax)
+        figures.save(ax.figure, tmp_path / "a.svg")
+    assert len([tick for tick in texts(ax) if len(tick) > 20]) == 0
+
+
+def test_what_a_token_looks_like(ax: Axes) -> None:
+    figures.attention_lines(tensor(np.eye(5), ("日", "\n", "\ud800", "Ġthe", "x" * 30)), "1-1", ax=ax)
+    assert texts(ax)[:5] == ["□", "\\n", "\\ud800", "Ġthe", "x" * 17 + "…"]
+
+
+# attention_matrix
+
+
+def test_matrix_holds_the_weights_and_is_not_transposed(ax: Axes) -> None:
+    weights = np.array([[0.1, 0.9, 0.0], [0.2, 0.3, 0.5]])
+    attention = AttentionTensor(weights[None, None], ["q1", "q2"], ["k1", "k2", "k3"])
+    figures.attention_matrix(attention, "1-1", ax=ax)
+    image = ax.images[0]
+    np.testing.assert_array_equal(image.get_array(), weights)
+    assert image.get_clim() == (0.0, 1.0)
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["q1", "q2"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["k1", "k2", "k3"]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("key", "query")
+
+
+def test_matrix_of_signed_numbers_is_symmetric_about_zero(ax: Axes) -> None:
+    weights = np.array([[1.0, -3.0], [0.0, 2.0]])
+    figures.attention_matrix(tensor(weights, ("a", "b"), measure="gradient", normalized=False), "1-1", ax=ax)
+    assert ax.images[0].get_clim() == (-3.0, 3.0)
+
+
+def test_matrix_with_undefined_rows_only(ax: Axes, tmp_path: Path) -> None:
+    figures.attention_matrix(tensor(np.full((2, 2), np.nan), ("a", "b")), "1-1", ax=ax)
+    figures.save(ax.figure, tmp_path / "a.png")
+    assert ax.images[0].get_array().mask.all()
+
+
+# example_heads
+
+
+def test_example_heads_has_a_panel_a_head_with_its_title() -> None:
+    attention = AttentionTensor(np.full((2, 3, 4, 4), 0.25), TOKENS)
+    heads = ["1-1", "1-2", "1-3", "2-1", "2-2"]
+    figure = figures.example_heads(attention, heads, [f"kind {i}" for i in range(5)], figure=Figure())
+    assert [ax.get_title() for ax in figure.axes[:5]] == [f"Head {head}\nkind {i}" for i, head in enumerate(heads)]
+    assert [len(ax.texts) for ax in figure.axes] == [8] * 5 + [0] * 3  # the second row of four is filled up
+
+
+def test_example_heads_labels_do_not_overlap() -> None:
+    tokens = tuple(f"token{i}" for i in range(30))
+    attention = AttentionTensor(np.full((1, 4, 30, 30), 1 / 30), tokens)
+    figure = figures.example_heads(attention, [(0, h) for h in range(4)], figure=Figure())
+    figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for ax in figure.axes for text in [*ax.texts, ax.title]]
+    overlapping = [(i, j) for i in range(len(boxes)) for j in range(i) if boxes[i].overlaps(boxes[j])]
+    assert overlapping == []
+    width, height = figure.get_size_inches() * figure.dpi
+    assert all(b.x0 >= 0 and b.x1 <= width and b.y0 >= 0 and b.y1 <= height for b in boxes)
+
+
+def test_example_heads_errors() -> None:
+    attention = tensor(np.eye(4))
+    with pytest.raises(SelectionError, match="heads is empty"):
+        figures.example_heads(attention, [])
+    with pytest.raises(ValidationError, match="there are 2 titles but 1 heads"):
+        figures.example_heads(attention, ["1-1"], ["a", "b"])
+
+
+# by_layer and the two figures made of it
+
+
+def test_by_layer_draws_each_head_and_the_mean_of_each_layer(ax: Axes) -> None:
+    values = np.array([[0.1, 0.3], [0.5, np.nan]])
+    figures.by_layer(FakeSummary({"x": values}), ["x"], labels=["X"], ylabel="share", ax=ax)
+    np.testing.assert_array_equal(ax.collections[0].get_offsets()[:, 1], [0.1, 0.3, 0.5, np.nan])
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), [0.2, 0.5])
+    np.testing.assert_allclose(ax.lines[0].get_xdata(), [1, 2])
+    assert list(ax.get_xticks()) == [1, 2]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Layer", "share")
+
+
+def test_by_layer_dots_stay_with_their_layer_and_apart_from_each_other(ax: Axes) -> None:
+    figures.by_layer(FakeSummary({"x": np.zeros((3, 16)), "y": np.zeros((3, 16))}), ["x", "y"], ax=ax)
+    x = np.concatenate([np.asarray(c.get_offsets())[:, 0].reshape(3, 16) for c in ax.collections], axis=1)
+    assert (np.abs(x - [[1], [2], [3]]) < 0.5).all()
+    assert all(len(set(row.round(6))) == 32 for row in x)
+
+
+def test_by_layer_names_layers_that_were_selected(ax: Axes) -> None:
+    summary = fake_summary(2, 2)
+    object.__setattr__(summary, "layers", (3, 5))
+    figures.by_layer(summary, ["cls"], ax=ax)
+    assert list(ax.get_xticks()) == [4, 6]
+
+
+def test_by_layer_says_when_nothing_is_defined(ax: Axes) -> None:
+    figures.by_layer(FakeSummary({"x": np.full((2, 2), np.nan)}), ["x"], labels=["X"], ax=ax)
+    assert texts(ax) == ["undefined in every head"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["X (undefined everywhere)"]
+
+
+def test_by_layer_errors(ax: Axes) -> None:
+    with pytest.raises(SelectionError, match="statistics must be a sequence of names, but is 'entropy'"):
+        figures.by_layer(fake_summary(), "entropy", ax=ax)
+    with pytest.raises(ValidationError, match="there are 1 labels but 2 statistics"):
+        figures.by_layer(fake_summary(), ["cls", "sep"], labels=["a"], ax=ax)
+
+
+def test_special_token_figure_is_figure_2() -> None:
+    figure = figures.special_token_figure(fake_summary(), figure=Figure())
+    legends = [[t.get_text() for t in ax.get_legend().get_texts()] for ax in figure.axes]
+    assert legends == [["[CLS]", "[SEP]", ". or ,"], ["[SEP] → [SEP]", "other → [SEP]"]]
+    assert [ax.get_ylabel() for ax in figure.axes] == ["Avg. attention"] * 2
+    assert [ax.get_xlabel() for ax in figure.axes] == ["", "Layer"]
+
+
+def test_entropy_figure_is_figure_4_with_its_baseline() -> None:
+    summary = fake_summary(uniform_entropy=np.full((3, 4), 4.5))
+    figure = figures.entropy_figure(summary, figure=Figure())
+    assert [ax.get_ylabel() for ax in figure.axes] == ["Avg. attention entropy (nats)"] * 2
+    for ax, name in zip(figure.axes, ("entropy", "entropy_from_cls"), strict=True):
+        baseline, means = ax.lines
+        assert baseline.get_label() == "uniform attention"
+        assert list(baseline.get_ydata()) == [4.5, 4.5]
+        np.testing.assert_allclose(means.get_ydata(), summary.values[name].mean(axis=1))
+
+
+@pytest.mark.parametrize("function", [figures.special_token_figure, figures.entropy_figure])
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (3, 4), (12, 12), (40, 32)])
+def test_every_value_lies_inside_its_panel(function: object, layers: int, heads: int) -> None:
+    summary = fake_summary(layers, heads, sep_to_sep=np.full((layers, heads), 0.95), cls=np.zeros((layers, heads)))
+    figure = function(summary, figure=Figure())
+    figure.draw_without_rendering()
+    for ax in figure.axes:
+        (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+        assert bottom == 0
+        for dots in ax.collections:
+            x, y = np.asarray(dots.get_offsets()).T
+            assert (x > left).all()
+            assert (x < right).all()
+            assert (y >= bottom).all()
+            assert (y < top).all()
+        boxes = [t.get_window_extent() for t in ax.get_xticklabels() if t.get_text()]
+        assert not any(a.overlaps(b) for a, b in pairwise(boxes))
+
+
+@pytest.mark.parametrize("function", [figures.special_token_figure, figures.entropy_figure])
+def test_figures_of_a_decoder_where_everything_is_undefined(function: object, tmp_path: Path) -> None:
+    summary = FakeSummary({name: np.full((2, 2), np.nan) for name in NAMES})
+    figure = function(summary, figure=Figure())
+    figures.save(figure, tmp_path / "a.png")
+    assert [texts(ax) for ax in figure.axes] == [["undefined in every head"]] * 2
+
+
+def test_one_undefined_panel_leaves_the_other_its_scale() -> None:
+    nan = np.full((3, 4), np.nan)
+    figure = figures.special_token_figure(fake_summary(sep_to_sep=nan, other_to_sep=nan), figure=Figure())
+    upper, lower = figure.axes
+    assert texts(upper) == []
+    assert texts(lower) == ["undefined in every head"]
+    assert len(upper.get_yticks()) > 2
+
+
+# all of them
+
+
+def test_without_axes_a_pyplot_figure_is_made_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import pyplot
+
+    monkeypatch.setattr(pyplot, "show", lambda *_: pytest.fail("show() was called"))
+    attention, summary = tensor(np.eye(4)), fake_summary()
+    made = [
+        figures.attention_lines(attention, "1-1").figure,
+        figures.attention_matrix(attention, "1-1").figure,
+        figures.by_layer(summary, ["cls"]).figure,
+        figures.example_heads(attention, ["1-1"]),
+        figures.special_token_figure(summary),
+        figures.entropy_figure(summary),
+    ]
+    assert [figure.number for figure in made] == pyplot.get_fignums()
+
+
+def test_input_is_not_changed(ax: Axes) -> None:
+    weights = np.full((4, 4), 0.25)
+    weights.flags.writeable = False
+    figures.attention_lines(tensor(weights), "1-1", ax=ax)
+    assert (weights == 0.25).all()
+
+
+def test_torch_and_numpy_draw_the_same() -> None:
+    torch = pytest.importorskip("torch")
+    weights = np.array([[0.25, 0.75], [0.5, 0.5]], dtype=np.float32)
+    lines = []
+    for values in (weights, torch.tensor(weights)):
+        ax = figures.attention_lines(AttentionTensor(values[None, None], ["a", "b"]), "1-1", ax=Figure().subplots())
+        lines.append(ax.collections[0].get_colors())
+    np.testing.assert_array_equal(*lines)
+
+
+def test_palette_is_okabe_and_itos() -> None:
+    known = {"#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#f0e442"}
+    assert {to_hex(color) for color in figures.COLORS} <= known
+    assert len(set(figures.COLORS)) == len(figures.COLORS) == len(figures.MARKERS)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf"])
+def test_same_figure_same_bytes(suffix: str, tmp_path: Path) -> None:
+    written = []
+    for name in ("a", "b"):
+        path = tmp_path / f"{name}{suffix}"
+        figures.save(figures.entropy_figure(fake_summary(), figure=Figure()), path)
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert len(written[0]) > 1000
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+
+
+def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("old")
+    figure = Figure()
+
+    def interrupted(file: object, **_: object) -> None:
+        file.write_bytes(b"half")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(figure, "savefig", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        figures.save(figure, path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_unknown_format_names_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"'figure' does not say a format .* end it in \.png"):
+        figures.save(Figure(), tmp_path / "figure")
+
+
+def test_without_matplotlib_the_function_and_the_remedy_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"figures\.by_layer needs .*pip install 'bertattn\[plot\]'"):
+        figures.by_layer(fake_summary(), ["cls"])
