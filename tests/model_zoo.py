@@ -121,6 +121,8 @@ FALLBACKS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
         _bert_like("DebertaV2", relative_attention=True, pos_att_type=["p2c", "c2p"], max_relative_positions=16),
     ),
     "mpnet": (ROBERTA, _bert_like("MPNet")),
+    "bloom": (LLAMA, lambda tok: tr.BloomModel(tr.BloomConfig(**_ids(tok), hidden_size=32, n_layer=3, n_head=4))),
+    "convbert": (WORDPIECE, _bert_like("ConvBert", embedding_size=32)),
     "longformer": (ROBERTA, _bert_like("Longformer", attention_window=[4, 8, 8])),
 }
 ALL = ENCODERS | DECODERS | ENCODER_DECODERS | FALLBACKS

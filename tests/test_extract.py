@@ -135,6 +135,38 @@ def test_batching_padding_and_layer_choice_change_nothing(name: str) -> None:
     np.testing.assert_allclose(weights(some), alone[0][[0, 2]], atol=1e-6)
 
 
+def test_padding_that_would_change_numbers_is_found_out_and_left_out() -> None:
+    """ConvBERT's convolutions see the padding; the zoo's invariance test above shows that its maps do not change."""
+    ext = extractor("convbert")
+    list(ext.extract(TEXTS))
+    assert ext._padding_harmless == {"encoder": False}
+    ext = extractor("bert")
+    list(ext.extract(TEXTS))
+    assert ext._padding_harmless == {"encoder": True}
+
+
+@pytest.mark.parametrize(("name", "attention"), [("bloom", "decoder"), ("gpt2", "decoder"), ("bert", "encoder")])
+def test_the_source_says_whether_tokens_see_only_those_before(name: str, attention: str) -> None:
+    a = extractor(name)(TEXTS[0])
+    assert a.source is not None
+    assert a.source.attention == attention
+    assert (np.triu(weights(a), 1).max() == 0) == (attention == "decoder")
+
+
+def test_attention_computed_more_often_than_there_are_layers_is_refused() -> None:
+    tokenizer = tokenizer_zoo.bpe_llama()
+    config = tr.DiffLlamaConfig(**(model_zoo.SMALL | model_zoo._ids(tokenizer)), num_key_value_heads=4)
+    with pytest.raises(ModelError, match="has 3 layers but computes attention 6 times"):
+        Extractor(tr.DiffLlamaModel(config), tokenizer)(TEXTS[0])
+
+
+def test_models_that_need_more_than_text_are_refused() -> None:
+    tokenizer = tokenizer_zoo.wordpiece()
+    model = tr.BrosModel(tr.BrosConfig(**(model_zoo.SMALL | model_zoo._ids(tokenizer))))
+    with pytest.raises(ModelError, match=r"cannot be run on text alone: .*bbox"):
+        Extractor(model, tokenizer)(TEXTS[0])
+
+
 def longformer_reference(local: Any, across: Any, is_global: Any, tokens: int) -> np.ndarray:
     """Methods D.9, entry by entry."""
     heads, _, width = local.shape
@@ -627,7 +659,7 @@ def test_a_slow_tokenizer_aligns_word_by_word_or_says_that_it_cannot() -> None:
 
 def test_a_wrong_tokenizer_is_refused_or_warned_of() -> None:
     model, tokenizer = model_zoo.build("bert")
-    with pytest.raises(ModelError, match="tokenizer has .* tokens but the model only"):
+    with pytest.raises(ModelError, match=r"tokenizer has .* tokens but the model only"):
         Extractor(
             model,
             tokenizer_zoo.byte_bpe_roberta()

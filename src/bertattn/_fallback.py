@@ -74,8 +74,8 @@ def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torc
     shapes = sorted({tuple(m.shape) for m in maps})
     if any(len(shape) != 4 or shape[2:] != wanted for shape in shapes) or len(shapes) > 1:
         raise ModelError(
-            f"{model} gives maps of shape {', '.join(map(str, shapes))}, not [batch, head, {wanted[0]}, {wanted[1]}] in "
-            "every layer: it has no dense attention over the tokens"
+            f"{model} gives maps of shape {', '.join(map(str, shapes))}, not [batch, head, {wanted[0]}, {wanted[1]}] "
+            "in every layer: it has no dense attention over the tokens"
         )
     full = True
     for number, layer in enumerate(maps):
@@ -91,7 +91,7 @@ def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torc
             layer.masked_fill(key_mask[:, None, None], 0).masked_fill(~query_mask[:, None, :, None], 0).max()
         )
         if padding > 1e-6:
-            raise ModelError(f"{model} attends to padding (layer {number + 1}: weight {padding:.4g}); use batch_size=1")
+            raise ModelError(f"{model} attends to padding (layer {number + 1}: weight {padding:.4g})")
     return full
 
 

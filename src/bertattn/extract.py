@@ -142,7 +142,9 @@ class Extractor:
         self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
         self._limit = _token_limit(self.model)
         self._vocabulary = _embedding_rows(self.model)
+        self._causal = _is_causal(self.model)
         self._checked: dict[str, bool] = {}
+        self._padding_harmless: dict[str, bool] = {}
         self._path: str | None = None
         _check_tokenizer(self.model, tokenizer, self._vocabulary)
         self._source = Source(
@@ -292,10 +294,9 @@ class Extractor:
                     position = {id(p): i for i, p in enumerate(chosen)}
                     turn = 0
                     for members in batches:
-                        batch = self._forward(members, kind, wanted)
-                        for row, prepared in enumerate(members):
-                            ready[position[id(prepared)]] = self._cropped(batch, row, prepared, kind, spacing)
-                        del batch
+                        for group, batch in self._batches(members, kind, wanted):
+                            for row, prepared in enumerate(group):
+                                ready[position[id(prepared)]] = self._cropped(batch, row, prepared, kind, spacing)
                         while turn in ready:
                             yield ready.pop(turn)
                             bar.update()
@@ -352,7 +353,9 @@ class Extractor:
             raise InputError(f"attention must be 'encoder', 'decoder' or 'cross', but is {attention!r}")
         if self._encoder_decoder:
             return attention or "encoder"
-        own: Kind = "decoder" if _is_causal(self.model) else "encoder"
+        if self._causal is None and attention != "cross":  # seen from the maps once there are some
+            return attention or "encoder"
+        own: Kind = "decoder" if self._causal else "encoder"
         if attention not in (None, own):
             raise InputError(f"{self._source.architecture} has only attention={own!r}, but {attention!r} was asked for")
         return own
@@ -394,6 +397,33 @@ class Extractor:
         if window:
             yield window
 
+    def _batches(
+        self, items: Sequence[Prepared], kind: Kind, layers: frozenset[int] | None
+    ) -> Iterator[tuple[Sequence[Prepared], _Batch]]:
+        """One forward call for all, or one for each length where padding would change the numbers."""
+        lengths = [_lengths(p) for p in items]
+        if len(set(lengths)) > 1 and kind not in self._padding_harmless:
+            self._padding_harmless[kind] = self._is_padding_harmless(items, kind)
+        if len(set(lengths)) == 1 or self._padding_harmless[kind]:
+            yield items, self._forward(items, kind, layers)
+            return
+        for length in sorted(set(lengths)):
+            group = [p for p, own in zip(items, lengths, strict=True) if own == length]
+            yield group, self._forward(group, kind, layers)
+
+    def _is_padding_harmless(self, items: Sequence[Prepared], kind: Kind) -> bool:
+        """Tried out once: the shortest input beside the longest, and alone (convolutions, for one, see the padding)."""
+        shortest, longest = min(items, key=_lengths), max(items, key=_lengths)
+        alone = self._forward([shortest], kind, None)
+        try:
+            beside = self._forward([longest, shortest], kind, None)
+        except ModelError:  # it attends to padding; alone it passed the same check
+            return False
+        tolerance = 1e-5 if self.model.dtype in (torch.float32, torch.float64) else 5e-2
+        one = self._cropped(alone, 0, shortest, kind, "single").numpy()
+        other = self._cropped(beside, 1, shortest, kind, "single").numpy()
+        return float(abs(one - other).max()) <= tolerance
+
     def _forward(
         self,
         items: Sequence[Prepared],
@@ -412,8 +442,11 @@ class Extractor:
         with torch.no_grad():
             if self._path != "output_attentions":
                 routed = kind if self._encoder_decoder else None
-                with _hook.recording(self.model, kind=routed, layers=layers, vectors=vectors) as record:
-                    outputs = model(**inputs, **({"output_hidden_states": True} if hidden else {}))
+                try:
+                    with _hook.recording(self.model, kind=routed, layers=layers, vectors=vectors) as record:
+                        outputs = model(**inputs, **({"output_hidden_states": True} if hidden else {}))
+                except (TypeError, ValueError) as error:
+                    raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
                 if record.seen:
                     self._path = "interface"
             if self._path != "interface":
@@ -432,6 +465,15 @@ class Extractor:
                 f"layers {sorted(layers - set(range(count)))} are not here; "
                 f"the model has {count} (0 to {count - 1}, counted from 0)"
             )
+        if self._path == "interface" and not self._encoder_decoder:
+            stated = getattr(self.model.config, "num_hidden_layers", None) or count
+            if count > stated:
+                raise ModelError(
+                    f"{self._source.architecture} has {stated} layers but computes attention {count} times: "
+                    "which map is whose cannot be told"
+                )
+        if self._causal is None and not self._encoder_decoder and maps[0].shape[-1] > 1:
+            self._causal = all(float(m.triu(1).max()) == 0 for m in maps)
         normalized = self._check(maps, items, kind)
         if not normalized and not (self._path == "interface" and record.sinks):
             raise ModelError(
@@ -493,9 +535,16 @@ class Extractor:
             normalized=batch.normalized,
             annotation=item.annotation,
             source=dataclasses.replace(
-                self._source, attention=kind, path=batch.path, spacing=spacing if annotated else None
+                self._source,
+                attention="decoder" if self._causal and not self._encoder_decoder else kind,
+                path=batch.path,
+                spacing=spacing if annotated else None,
             ),
         )
+
+
+def _lengths(item: Prepared) -> tuple[int, int]:
+    return len(item.ids), 0 if item.target is None else len(item.target.ids)
 
 
 def _numbered(error: BertattnError, index: int) -> BertattnError:
@@ -569,12 +618,12 @@ def _inner_model(model: Any) -> PreTrainedModel:
     )
 
 
-def _is_causal(model: PreTrainedModel) -> bool:
-    """Whether the model is a decoder: its tokens see only those before them."""
+def _is_causal(model: PreTrainedModel) -> bool | None:
+    """Whether the model is a decoder, whose tokens see only those before them; None if its layers do not say."""
     if getattr(model.config, "is_decoder", False):
         return True
     flags = [m.is_causal for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)]
-    return bool(flags) and all(flags)
+    return all(flags) if flags else None
 
 
 def _token_limit(model: PreTrainedModel) -> int | None:
