@@ -1,0 +1,337 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+import bertattn
+from bertattn import AttentionTensor, Axis, DocumentWindow, Mention, Sentence
+from bertattn.errors import StorageError
+from bertattn.storage import annotation_from_dict, annotation_to_dict, load, save
+from bertattn.tensor import Source
+
+SENTENCE = Sentence(
+    ("Tōkyō", "did", "n't", "\ud800", "🙂"),
+    governors=(2, 0, None, 2, 2),
+    relations=("nsubj", "root", None, "dep", "punct"),
+    lemmas=("Tokyo", None, "not", "x", "y"),
+    upos=("PROPN", "AUX", "PART", None, "SYM"),
+    feats=({"Number": "Sing"}, {}, {}, {}, {}),
+    space_after=(True, False, True, True, False),
+    id="s-1",
+    document="d",
+    metadata={"comments": ("# a", "# b"), "multiword": {"2-3": (1, 2.5, None, True)}},
+)
+WINDOW = DocumentWindow(
+    (SENTENCE, Sentence(("a",))),
+    (Mention(0, 1, "e1", head=0, type="place", metadata={"infstat": "new"}), Mention(2, 6, "e1")),
+    document="d",
+    first_word=7,
+    dropped_mentions=3,
+)
+
+
+def full(array, annotation=SENTENCE) -> AttentionTensor:
+    """A tensor with something in every field."""
+    queries = Axis(
+        ["[CLS]", 'a"\n', "##\ud800"],
+        roles=["cls", None, "mask"],
+        word_ids=[None, 0, (0, 1)],
+        words=["a", "b"] if annotation is None else annotation.words,
+        segments=[0, 0, 1],
+        positions=[0, 2, 5],
+        offsets=[None, (0, 1), (1, 2)],
+    )
+    return AttentionTensor(
+        array,
+        queries,
+        Axis(["x", "y"]),
+        layers=(3, 5),
+        heads=(11,),
+        measure="gradient",
+        normalized=False,
+        annotation=annotation,
+        source=Source(model="m", revision="abc", dtype="float16", attention="cross", steps=("one", "two")),
+    )
+
+
+def weights(dtype="float32", seed=0):
+    numbers = np.random.default_rng(seed).normal(size=(2, 1, 3, 2)).astype(np.float32)
+    numbers[0, 0, 1] = np.nan
+    numbers[0, 0, 0, 0] = -0.0
+    return numbers.astype(dtype)
+
+
+def raw(array) -> bytes:
+    return (
+        array.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if torch.is_tensor(array) else array.tobytes()
+    )
+
+
+def assert_same(a: AttentionTensor, b: AttentionTensor) -> None:
+    for field in dataclasses.fields(a):
+        if field.name != "weights":
+            assert getattr(a, field.name) == getattr(b, field.name), field.name
+    assert type(a.weights) is type(b.weights)
+    assert a.weights.dtype == b.weights.dtype
+    assert a.shape == b.shape
+    assert raw(a.weights) == raw(b.weights)
+
+
+@pytest.mark.parametrize("annotation", [None, SENTENCE, WINDOW], ids=["none", "sentence", "window"])
+@pytest.mark.parametrize(
+    "array",
+    [
+        *(weights(dtype) for dtype in ("float64", "float32", "float16")),
+        *(torch.tensor(weights()).to(dtype) for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16)),
+    ],
+    ids=lambda array: f"{type(array).__module__}-{array.dtype}",
+)
+def test_what_was_saved_is_loaded(tmp_path: Path, array, annotation):
+    a = full(array, annotation)
+    path = tmp_path / "a.safetensors"
+    save(path, a)
+    b = load(path)
+    assert_same(a, b)
+    assert b.annotation == annotation
+    if isinstance(array, np.ndarray):
+        assert not b.weights.flags.writeable
+    if annotation is WINDOW:
+        assert b.annotation.mentions[0].metadata == {"infstat": "new"}
+    save(tmp_path / "b", b)
+    assert (tmp_path / "b").read_bytes() == path.read_bytes(), "the same tensor gives the same bytes"
+
+
+def test_self_attention_has_one_axis_again(tmp_path: Path):
+    a = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])
+    bertattn.save(tmp_path / "a", a)
+    b = bertattn.load(str(tmp_path / "a"))
+    assert b.keys is b.queries
+    assert_same(a, b)
+
+
+def test_rows_that_would_not_validate_come_back_too(tmp_path: Path):
+    a = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])._with(weights=np.full((1, 1, 2, 2), 0.4999))
+    save(tmp_path / "a", a)
+    assert_same(a, load(tmp_path / "a"))
+
+
+def test_views_and_strides_do_not_matter(tmp_path: Path):
+    base = torch.arange(24.0).reshape(2, 3, 2, 2).permute(0, 2, 1, 3)[:, :1]
+    save(tmp_path / "a", full(base))
+    assert torch.equal(load(tmp_path / "a").weights, base)
+    turned = np.asfortranarray(weights())
+    save(tmp_path / "b", full(turned))
+    np.testing.assert_array_equal(load(tmp_path / "b").weights, turned)
+
+
+def test_the_safetensors_library_reads_the_file(tmp_path: Path):
+    save(tmp_path / "a", full(weights()))
+    with safe_open(tmp_path / "a", framework="numpy") as file:
+        np.testing.assert_array_equal(file.get_tensor("weights"), weights())
+        assert json.loads(file.metadata()["tensor"])["heads"] == [11]
+        assert file.metadata()["schema"] == "1"
+
+
+def test_device(tmp_path: Path):
+    save(tmp_path / "a", full(torch.tensor(weights())))
+    assert load(tmp_path / "a", device="cpu").weights.device.type == "cpu"
+    assert load(tmp_path / "a", device="meta").weights.device.type == "meta"
+    save(tmp_path / "b", full(weights()))
+    with pytest.raises(StorageError, match=r"NumPy weights, which have no device.*device='cpu'"):
+        load(tmp_path / "b", device="cpu")
+
+
+@given(
+    st.lists(st.text(st.characters(exclude_categories=()), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=3).map(tuple) | st.dictionaries(st.text(), inner, max_size=3),
+        max_leaves=8,
+    ),
+)
+def test_annotation_survives_json(words, value):
+    sentence = Sentence(tuple(words), metadata={"value": value})
+    plain = json.loads(json.dumps(annotation_to_dict(sentence)))
+    assert annotation_from_dict(plain) == sentence
+    window = DocumentWindow((sentence,), (Mention(0, 1, "e"),))
+    assert annotation_from_dict(json.loads(json.dumps(annotation_to_dict(window)))) == window
+
+
+# Files that are not what they should be
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    save(tmp_path / "a.safetensors", full(weights()))
+    return tmp_path / "a.safetensors"
+
+
+def test_torn_at_any_byte(saved: Path):
+    content = saved.read_bytes()
+    for length in (0, 7, 8, 9, 100, len(content) - 48, len(content) - 1):
+        saved.write_bytes(content[:length])
+        with pytest.raises(StorageError, match=re.escape(str(saved)) + r" is torn, .*; copy or write it anew"):
+            load(saved)
+    saved.write_bytes(content + b"\0")
+    with pytest.raises(StorageError, match="announces 48 bytes of numbers but 49 follow"):
+        load(saved)
+
+
+def test_changed_numbers(saved: Path):
+    content = bytearray(saved.read_bytes())
+    content[-1] ^= 1
+    saved.write_bytes(content)
+    with pytest.raises(StorageError, match="is damaged: its numbers do not have the checksum"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"Once upon a time there was a file.", "is no safetensors file; bertattn.load reads what bertattn.save wrote"),
+        (b"PK\x03\x04\0\0\0\0" + b"\0" * 100, "is no safetensors file"),
+        ((12).to_bytes(8, "little") + b"{not json}  ", "its header is no JSON"),
+        ((100000).to_bytes(8, "little") + b'{"a":' + b"[" * 99995, "its header is no JSON"),
+        ((4).to_bytes(8, "little") + b"{}  ", "bertattn did not write it"),
+    ],
+)
+def test_foreign_files(tmp_path: Path, content, message):
+    path = tmp_path / "x"
+    path.write_bytes(content)
+    with pytest.raises(StorageError, match=message):
+        load(path)
+
+
+def test_safetensors_of_another_program(tmp_path: Path):
+    save_file({"weights": weights()}, tmp_path / "x")
+    with pytest.raises(StorageError, match="bertattn did not write it; read it with safetensors itself"):
+        load(tmp_path / "x")
+
+
+def rewrite(path: Path, change) -> None:
+    """The same file with its header changed."""
+    content = path.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    inner = json.loads(header["__metadata__"]["tensor"])
+    change(header, inner)
+    header["__metadata__"]["tensor"] = json.dumps(inner)
+    new = json.dumps(header).encode()
+    path.write_bytes(len(new).to_bytes(8, "little") + new + content[8 + length :])
+
+
+def test_newer_file(saved: Path):
+    rewrite(saved, lambda header, inner: header["__metadata__"].update(schema="2"))
+    with pytest.raises(StorageError, match=r"written by a newer bertattn \(schema 2, .* up to 1\); upgrade with: pip"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, inner: inner["queries"]["tokens"].pop(),
+        lambda header, inner: inner["queries"].update(tokens=["a"], roles=None, word_ids=None, segments=None),
+        lambda header, inner: inner.update(layers=[1]),
+        lambda header, inner: inner.update(keys=None),
+        lambda header, inner: inner.update(array="pickle"),
+        lambda header, inner: inner.pop("measure"),
+        lambda header, inner: inner["source"].update(colour="red"),
+        lambda header, inner: inner["annotation"].update(kind="os.system"),
+        lambda header, inner: inner["annotation"].update(words=[]),
+        lambda header, inner: header["weights"].update(shape=[2, 1, 3, 3]),
+        lambda header, inner: header["weights"].update(shape=[2, 1, -3, -2]),
+        lambda header, inner: header["weights"].update(shape=[12]),
+        lambda header, inner: header["weights"].update(dtype="F64"),
+        lambda header, inner: header["weights"].update(dtype="I32"),
+        lambda header, inner: header["weights"].update(data_offsets=[4, 52]),
+        lambda header, inner: header.pop("weights"),
+        lambda header, inner: header["__metadata__"].update(schema="old"),
+    ],
+)
+def test_header_and_tensor_that_disagree(saved: Path, change):
+    rewrite(saved, change)
+    with pytest.raises(StorageError, match="its header and its tensor do not agree"):
+        load(saved)
+
+
+def test_paths_that_are_no_files(tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        load(tmp_path / "absent")
+    with pytest.raises(StorageError, match="is a folder"):
+        load(tmp_path)
+    with pytest.raises(StorageError, match=r"is a folder; give the name of a file in it, such as .*a\.safetensors"):
+        save(tmp_path, full(weights()))
+    with pytest.raises(FileNotFoundError):
+        save(tmp_path / "absent" / "a", full(weights()))
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), {1: "a"}, b"bytes"])
+def test_metadata_that_json_cannot_say(saved: Path, value):
+    before = saved.read_bytes()
+    with pytest.raises(StorageError, match="metadata cannot be written as JSON"):
+        save(saved, full(weights(), Sentence(("a", "b"), metadata={"value": value})))
+    assert saved.read_bytes() == before
+
+
+def test_precision_that_files_do_not_have(tmp_path: Path):
+    a = full(weights())._with(weights=weights().astype(np.longdouble))
+    with pytest.raises(StorageError, match="which safetensors files do not have; convert them to float64"):
+        save(tmp_path / "a", a)
+
+
+# Saving is all or nothing
+
+
+@pytest.mark.parametrize(
+    "failure", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=["full", "ctrl-c"]
+)
+@pytest.mark.parametrize("step", ["fsync", "replace"])
+def test_a_failure_leaves_the_old_file_and_nothing_else(saved: Path, monkeypatch, failure, step):
+    before = saved.read_bytes()
+
+    def fail(*args):
+        raise failure
+
+    if step == "fsync":
+        monkeypatch.setattr(os, "fsync", fail)
+    else:
+        monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(type(failure)):
+        save(saved, full(weights(seed=1)))
+    monkeypatch.undo()
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+    assert saved.read_bytes() == before
+    save(saved, full(weights(seed=1)))
+    np.testing.assert_array_equal(load(saved).weights, weights(seed=1))
+    assert [p.name for p in saved.parent.iterdir()] == [saved.name]
+
+
+def test_it_is_on_the_disk_before_it_has_its_name(saved: Path, monkeypatch):
+    events = []
+    fsync, replace = os.fsync, Path.replace
+
+    def noted_fsync(descriptor):
+        events.append("fsync")
+        fsync(descriptor)
+
+    def noted_replace(self, target):
+        assert self.parent == Path(target).parent
+        events.append("replace")
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_replace)
+    save(saved, full(weights()))
+    assert events[:2] == ["fsync", "replace"]
