@@ -62,7 +62,7 @@ def test_worked_example():
     assert result.one_line_chunks == 1
     assert result.cut_tokens == 3
     assert (result.lost_lines, result.not_chosen) == (0, 0)
-    assert repr(result) == "Segments(2 segments; left out: 1 one-line chunks, 0 lines, 3 tokens, 0 segments not chosen)"
+    assert repr(result) == "Segments(2; left out: 1 one-line chunks, 0 lines, 3 tokens, 0 segments not chosen)"
 
 
 def test_documents_are_not_mixed():

@@ -44,7 +44,7 @@ class Segments(Sequence[TokenIds]):
 
     def __repr__(self) -> str:
         return (
-            f"Segments({len(self)} segments; left out: {self.one_line_chunks} one-line chunks, "
+            f"Segments({len(self)}; left out: {self.one_line_chunks} one-line chunks, "
             f"{self.lost_lines} lines, {self.cut_tokens} tokens, {self.not_chosen} segments not chosen)"
         )
 
@@ -93,6 +93,15 @@ def paragraph_segments(
         InputError: a document that is one string, or a line that no tokenizer can take (a lone surrogate).
         ModelError: a tokenizer that does not say which tokens come from which text.
         ValidationError: an option that there is not, or a negative `count`.
+
+    >>> from transformers import BertTokenizer
+    >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "snow", "falls", "it", "melts"]
+    >>> tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)})
+    >>> segments = paragraph_segments([("Snow falls", "It melts")], tokenizer)
+    >>> segments
+    Segments(1; left out: 0 one-line chunks, 0 lines, 0 tokens, 0 segments not chosen)
+    >>> tokenizer.convert_ids_to_tokens(segments[0].ids)
+    ['[CLS]', 'snow', 'falls', '[SEP]', 'it', 'melts', '[SEP]']
     """
     for name, value, choices in (
         ("segment_ids", segment_ids, ("pair", "zeros")),
