@@ -40,8 +40,8 @@ class Moments:
     """Mean and variance of every cell of an array over observations, as a value that adds.
 
     `Moments()` is the identity, of any shape; `+` is associative and commutative up to rounding, and `sum` works. Each
-    cell counts its own observations: NaN ones are counted as missing and enter nothing else. Merging is stable where the
-    mean is large beside the variance (Chan, Golub and LeVeque 1983).
+    cell counts its own observations: NaN ones are counted as missing and enter nothing else. Merging is stable where
+    the mean is large beside the variance (Chan, Golub and LeVeque 1983).
 
     Args:
         count: number of observations of the cell, k.
