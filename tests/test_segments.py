@@ -65,6 +65,13 @@ def test_worked_example():
     assert repr(result) == "Segments(2; left out: 1 one-line chunks, 0 lines, 3 tokens, 0 segments not chosen)"
 
 
+def test_of_two_equal_sides_the_second_is_cut():
+    (segment,) = paragraph_segments([("a b", "c d")], tokenizer_zoo.wordpiece(), max_tokens=6)
+    a, b = sides(segment)
+    assert a == pieces("a b")
+    assert b in (pieces("c"), pieces("d"))
+
+
 def test_documents_are_not_mixed():
     result = paragraph_segments([("a", "b"), (), ("c", "d"), ("e",)], tokenizer_zoo.wordpiece())
     assert [sides(s) for s in result] == [(pieces("a"), pieces("b")), (pieces("c"), pieces("d"))]
