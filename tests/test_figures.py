@@ -233,7 +233,12 @@ def test_by_layer_names_layers_that_were_selected(ax: Axes) -> None:
 def test_by_layer_says_when_nothing_is_defined(ax: Axes) -> None:
     figures.by_layer(FakeSummary({"x": np.full((2, 2), np.nan)}), ["x"], labels=["X"], ax=ax)
     assert texts(ax) == ["undefined in every head"]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["X (undefined everywhere)"]
+
+
+def test_by_layer_says_which_series_is_undefined(ax: Axes) -> None:
+    figures.by_layer(FakeSummary({"x": np.full((2, 2), np.nan), "y": np.ones((2, 2))}), ["x", "y"], ax=ax)
+    assert texts(ax) == []
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["x (undefined)", "y"]
 
 
 def test_by_layer_errors(ax: Axes) -> None:

@@ -215,6 +215,7 @@ def by_layer(
     if len(names) != len(statistics):
         raise ValidationError(f"there are {len(names)} labels but {len(statistics)} statistics; give one label each")
     values = [np.asarray(_arrays.to_numpy(summary.mean(name)), dtype=np.float64) for name in statistics]
+    undefined = [bool(np.isnan(series).all()) for series in values]
     if ax is None:
         ax = _new_axes(figsize=(6.4, 3.4))
     layers = np.array(summary.layers) + 1
@@ -222,7 +223,7 @@ def by_layer(
     if reference is not None and not np.isnan(reference[1]):
         ax.axhline(reference[1], color="0.35", linestyle=(0, (4, 2)), linewidth=1.2, label=reference[0], zorder=1)
     for i, (series, name) in enumerate(zip(values, names, strict=True)):
-        label = f"{name} (undefined everywhere)" if np.isnan(series).all() else name
+        label = f"{name} (undefined)" if undefined[i] and not all(undefined) else name
         color, marker = colors[i % len(colors)], MARKERS[i % len(MARKERS)]
         middle = (i - (len(values) - 1) / 2) * width
         spread = np.linspace(-0.4, 0.4, series.shape[1]) * width if series.shape[1] > 1 else np.zeros(1)
@@ -234,6 +235,7 @@ def by_layer(
             marker=marker,
             alpha=0.55,
             linewidths=0,
+            clip_on=False,  # a dot on the edge is seen whole
             zorder=2,
         )
         mean = _arrays.nan_mean(series)
@@ -249,7 +251,8 @@ def by_layer(
             label=label,
             zorder=3,
         )
-    if all(np.isnan(series).all() for series in values):
+    if all(undefined):
+        ax.set_yticks([])
         ax.text(0.5, 0.5, "undefined in every head", transform=ax.transAxes, ha="center", va="center", color="0.35")
     ax.set_xlim(float(layers.min()) - 0.6, float(layers.max()) + 0.6)
     if len(layers) <= 16:
@@ -287,6 +290,7 @@ def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -
         ylabel="Avg. attention",
         upper={"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,"},
         lower={"sep_to_sep": "[SEP] → [SEP]", "other_to_sep": "other → [SEP]"},
+        lower_colors=(COLORS[1], COLORS[6]),  # not those of the panel above, where they mean other keys
     )
 
 
@@ -322,6 +326,7 @@ def _two_panels(
     ylabel: str,
     upper: Mapping[str, str],
     lower: Mapping[str, str],
+    lower_colors: Sequence[str] = COLORS,
     reference: tuple[str, str] | None = None,
 ) -> Figure:
     line = None
@@ -329,11 +334,11 @@ def _two_panels(
         line = (reference[0], float(_arrays.nan_mean(_arrays.to_numpy(summary.mean(reference[1])).ravel())))
     width = min(14.0, max(6.4, 1.6 + 0.45 * len(summary.layers)))
     figure = _figure(figure, figsize=(width, 6.4), caller=caller)
-    panels = figure.subplots(2, 1, sharex=True, sharey=True)
-    for ax, series, colors in zip(panels, (upper, lower), (COLORS, COLORS[3:]), strict=True):
+    panels = figure.subplots(2, 1, sharex=True)
+    for ax, series, colors in zip(panels, (upper, lower), (COLORS, lower_colors), strict=True):
         labels = list(series.values())
         by_layer(summary, list(series), labels=labels, colors=colors, ylabel=ylabel, reference=line, ax=ax)
-    panels[0].set_ylim(bottom=0)
+        ax.set_ylim(bottom=0)
     panels[0].set_xlabel("")
     return figure
 

@@ -255,10 +255,10 @@ def _example_heads(summary: Summary) -> list[_Example]:
     """The four kinds of head in the paper's Figure 1, each by its clearest case in this model."""
     found = []
     for statistic, title in (
-        ("entropy", "attends broadly, {:.2f} nats"),
-        ("next", "{:.0%} to the next token"),
-        ("sep", "{:.0%} to [SEP]"),
-        ("punctuation", "{:.0%} to . or ,"),
+        ("entropy", "attends broadly: avg. {:.2f} nats"),
+        ("next", "avg. {:.0%} to the next token"),
+        ("sep", "avg. {:.0%} to [SEP]"),
+        ("punctuation", "avg. {:.0%} to . or ,"),
     ):
         means = _arrays.to_numpy(summary.mean(statistic))
         layer, head = (int(i) for i in np.unravel_index(int(np.nanargmax(means)), means.shape))

