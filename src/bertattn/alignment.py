@@ -116,7 +116,7 @@ def _is_mark(character: str) -> bool:
 
 
 def merge_subwords(
-    A: AttentionTensor,
+    attention: AttentionTensor,
     /,
     *,
     keys: Literal["sum"] = "sum",
@@ -133,7 +133,7 @@ def merge_subwords(
     float32, given back in the dtype of the weights. A tensor of words is returned unchanged.
 
     Args:
-        A: attention between tokens whose axes have `word_ids`; NumPy or torch.
+        attention: between tokens whose axes have `word_ids`; NumPy or torch.
         keys: "sum", the only choice: a mean over keys would lose mass.
         queries: "mean" (the paper), "first" (the released code's default: the row of the word's first token), or "max"
             (the largest of the rows at each key, divided by their sum).
@@ -167,40 +167,44 @@ def merge_subwords(
         raise ValidationError(f"queries must be 'mean', 'first' or 'max', but is {queries!r}")
     if missing not in ("error", "drop"):
         raise ValidationError(f"missing must be 'error' or 'drop', but is {missing!r}")
-    if A.unit == "word":
-        return A
-    if "norm" in A.measure:
+    if attention.unit == "word":
+        return attention
+    if "norm" in attention.measure:
         raise MeasureError(
-            f"the measure is {A.measure!r}, and the norm of a sum of vectors is not the sum of their norms; "
+            f"the measure is {attention.measure!r}, and the norm of a sum of vectors is not the sum of their norms; "
             "merge the vectors first, then take norms"
         )
-    if queries == "max" and not A.normalized:
+    if queries == "max" and not attention.normalized:
         raise MeasureError(
             f"queries='max' divides each row by its sum, which needs distributions, but the rows of measure "
-            f"{A.measure!r} are not normalized; use queries='mean' or 'first'"
+            f"{attention.measure!r} are not normalized; use queries='mean' or 'first'"
         )
-    query_units = _units(A.queries, name="query", missing=missing, A=A)
-    key_units = query_units if A.keys is A.queries else _units(A.keys, name="key", missing=missing, A=A)
+    query_units = _units(attention.queries, name="query", missing=missing, attention=attention)
+    key_units = (
+        query_units
+        if attention.keys is attention.queries
+        else _units(attention.keys, name="key", missing=missing, attention=attention)
+    )
 
-    weights = _arrays.cast(A.weights, _arrays.working_dtype(A.weights))
-    empty = A.empty_rows if bool(A.empty_rows.any()) else None
+    weights = _arrays.cast(attention.weights, _arrays.working_dtype(attention.weights))
+    empty = attention.empty_rows if bool(attention.empty_rows.any()) else None
     if empty is not None:  # in a product NaN would reach the rows of other words
         weights = _arrays.where(empty[..., None], _arrays.like(0.0, weights), weights)
-    if not _unsplit(key_units, len(A.keys)):
-        weights = weights @ _arrays.like(_key_shares(key_units, A.keys), weights)
-    if not _unsplit(query_units, len(A.queries)):
+    if not _unsplit(key_units, len(attention.keys)):
+        weights = weights @ _arrays.like(_key_shares(key_units, attention.keys), weights)
+    if not _unsplit(query_units, len(attention.queries)):
         weights = _merged_rows(weights, query_units, queries)
     if empty is not None:
         undefined = _any_row(empty, query_units, first_only=queries == "first")
         weights = _arrays.where(undefined[..., None], _arrays.like(np.nan, weights), weights)
 
-    query_axis = _word_axis(A.queries, query_units)
+    query_axis = _word_axis(attention.queries, query_units)
     dropped = ", missing='drop'" if missing == "drop" else ""
-    return A._with(
+    return attention._with(
         step=f"merge_subwords(keys={keys!r}, queries={queries!r}{dropped})",
-        weights=_arrays.cast(weights, _arrays.dtype_name(A.weights)),
+        weights=_arrays.cast(weights, _arrays.dtype_name(attention.weights)),
         queries=query_axis,
-        keys=query_axis if key_units is query_units else _word_axis(A.keys, key_units),
+        keys=query_axis if key_units is query_units else _word_axis(attention.keys, key_units),
     )
 
 
@@ -212,7 +216,7 @@ class _Unit:
     tokens: list[int]
 
 
-def _units(axis: Axis, *, name: str, missing: str, A: AttentionTensor) -> list[_Unit]:
+def _units(axis: Axis, *, name: str, missing: str, attention: AttentionTensor) -> list[_Unit]:
     """Words and special tokens in the order of their first tokens."""
     if axis.word_ids is None:
         raise AlignmentError(
@@ -231,20 +235,21 @@ def _units(axis: Axis, *, name: str, missing: str, A: AttentionTensor) -> list[_
                 units.append(by_word[word])
             by_word[word].tokens.append(token)
     if missing == "error":
-        _require_tokens(axis, by_word, name=name, A=A)
+        _require_tokens(axis, by_word, name=name, attention=attention)
     return units
 
 
-def _require_tokens(axis: Axis, by_word: dict[int, _Unit], *, name: str, A: AttentionTensor) -> None:
+def _require_tokens(axis: Axis, by_word: dict[int, _Unit], *, name: str, attention: AttentionTensor) -> None:
     count = max(by_word, default=-1) + 1 if axis.words is None else len(axis.words)
     absent = [word for word in range(count) if word not in by_word]
     if not absent:
         return
     named = [str(word) if axis.words is None else f"{word} ({axis.words[word]!r})" for word in absent]
     shown = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-    sentence = A.annotation.id if isinstance(A.annotation, Sentence) else A.annotation and A.annotation.document
+    annotation = attention.annotation
+    named_in = annotation.id if isinstance(annotation, Sentence) else annotation and annotation.document
     raise AlignmentError(
-        f"word{'s' * (len(absent) > 1)} {shown}{f' of {sentence}' if sentence else ''} "
+        f"word{'s' * (len(absent) > 1)} {shown}{f' of {named_in}' if named_in else ''} "
         f"{'have' if len(absent) > 1 else 'has'} no token on the {name} axis: the tokenizer took the characters away, "
         "or the tokens were dropped; merge_subwords(..., missing='drop') leaves such words out"
     )
@@ -315,14 +320,14 @@ def _cover(offsets: Sequence[Span | None]) -> Span | None:
     return (min(start for start, _ in known), max(end for _, end in known)) if known else None
 
 
-def drop_special(A: AttentionTensor, /, *, renormalize: bool = True) -> AttentionTensor:
+def drop_special(attention: AttentionTensor, /, *, renormalize: bool = True) -> AttentionTensor:
     """Attention among ordinary tokens: the rows and columns of special tokens taken out.
 
     Left out are `Axis.special`: what the tokenizer put around the text ([CLS], [SEP], <s>, padding). A mask token
     stands for a word and stays. Tokens keep their positions.
 
     Args:
-        A: attention between tokens or words; NumPy or torch.
+        attention: between tokens or words; NumPy or torch.
         renormalize: divide each row by what is left of it, so that it sums to 1 again. A row with no more than 1e-12
             left becomes NaN: such rows are counted by `empty_rows`. False keeps the numbers as they are; the result is
             no longer `normalized`.
@@ -339,14 +344,14 @@ def drop_special(A: AttentionTensor, /, *, renormalize: bool = True) -> Attentio
     array([[0.25, 0.75],
            [0.25, 0.75]])
     """
-    if renormalize and not A.normalized:
+    if renormalize and not attention.normalized:
         raise MeasureError(
-            f"the rows of measure {A.measure!r} are no distributions, so they cannot be made to sum to 1 again; "
+            f"the rows of measure {attention.measure!r} are no distributions and cannot be made to sum to 1 again; "
             "pass renormalize=False"
         )
-    weights = A.weights
+    weights = attention.weights
     axes: dict[str, Axis] = {}
-    for name, axis, dimension in (("queries", A.queries, -2), ("keys", A.keys, -1)):
+    for name, axis, dimension in (("queries", attention.queries, -2), ("keys", attention.keys, -1)):
         if axis.roles is None:
             raise SelectionError(
                 f"the {name} have no roles, so their special tokens are not known; give Axis(tokens, roles=...), "
@@ -360,13 +365,17 @@ def drop_special(A: AttentionTensor, /, *, renormalize: bool = True) -> Attentio
         axes[name] = axis
         if len(kept) < len(axis):
             weights = _arrays.take(weights, kept, dimension)
-            axes[name] = axes["queries"] if name == "keys" and A.keys is A.queries else axis.select(kept)
-    normalized = A.normalized
-    if len(axes["keys"]) < len(A.keys):
+            axes[name] = (
+                axes["queries"] if name == "keys" and attention.keys is attention.queries else axis.select(kept)
+            )
+    normalized = attention.normalized
+    if len(axes["keys"]) < len(attention.keys):
         normalized = renormalize
         if renormalize:
             weights = _arrays.cast(weights, _arrays.working_dtype(weights))
             mass = weights.sum(-1)[..., None]
             weights = weights / _arrays.where(mass > _NO_MASS, mass, _arrays.like(np.nan, mass))
-            weights = _arrays.cast(weights, _arrays.dtype_name(A.weights))
-    return A._with(step=f"drop_special(renormalize={renormalize})", weights=weights, normalized=normalized, **axes)
+            weights = _arrays.cast(weights, _arrays.dtype_name(attention.weights))
+    return attention._with(
+        step=f"drop_special(renormalize={renormalize})", weights=weights, normalized=normalized, **axes
+    )

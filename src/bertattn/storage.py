@@ -29,7 +29,7 @@ _DTYPES: Final = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat1
 _HEADER_LIMIT: Final = 100_000_000  # safetensors' own
 
 
-def save(path: str | os.PathLike[str], A: AttentionTensor, /) -> None:
+def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
     """Write a tensor to one safetensors file, exactly as it is: its numbers, axes, annotation and source.
 
     Of the annotation's `metadata`, text, numbers, dictionaries and tuples come back as they were; lists as tuples.
@@ -52,7 +52,7 @@ def save(path: str | os.PathLike[str], A: AttentionTensor, /) -> None:
     path = Path(path)
     if path.is_dir():
         raise StorageError(f"{path} is a folder; give the name of a file in it, such as {path / 'a.safetensors'}")
-    _replace_file(path, _to_bytes(A))
+    _replace_file(path, _to_bytes(attention))
 
 
 def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> AttentionTensor:
@@ -73,21 +73,21 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
     return _from_bytes(path.read_bytes(), path=path, device=device)
 
 
-def _to_bytes(A: AttentionTensor) -> bytes:
-    dtype = _arrays.dtype_name(A.weights)
+def _to_bytes(attention: AttentionTensor) -> bytes:
+    dtype = _arrays.dtype_name(attention.weights)
     if dtype not in _DTYPES:
         raise StorageError(f"weights are {dtype}, which safetensors files do not have; convert them to float64 first")
     try:
         description = {
-            "queries": _axis_to_dict(A.queries),
-            "keys": None if A.keys == A.queries else _axis_to_dict(A.keys),
-            "layers": A.layers,
-            "heads": A.heads,
-            "measure": A.measure,
-            "normalized": A.normalized,
-            "annotation": annotation_to_dict(A.annotation),
-            "source": None if A.source is None else dataclasses.asdict(A.source),
-            "array": "torch" if _arrays.is_torch(A.weights) else "numpy",
+            "queries": _axis_to_dict(attention.queries),
+            "keys": None if attention.keys == attention.queries else _axis_to_dict(attention.keys),
+            "layers": attention.layers,
+            "heads": attention.heads,
+            "measure": attention.measure,
+            "normalized": attention.normalized,
+            "annotation": annotation_to_dict(attention.annotation),
+            "source": None if attention.source is None else dataclasses.asdict(attention.source),
+            "array": "torch" if _arrays.is_torch(attention.weights) else "numpy",
         }
         text = json.dumps(description, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
@@ -95,8 +95,8 @@ def _to_bytes(A: AttentionTensor) -> bytes:
             f"the annotation's metadata cannot be written as JSON ({error}); keep to text, finite numbers, tuples "
             "and dictionaries with text as keys"
         ) from None
-    shape = [int(n) for n in A.weights.shape]
-    data = _raw(A.weights)
+    shape = [int(n) for n in attention.weights.shape]
+    data = _raw(attention.weights)
     checksum = hashlib.sha256(data).hexdigest()
     metadata = {"format": _FORMAT, "schema": str(SCHEMA), "sha256": checksum, "tensor": text}
     # Written here rather than by the library, which puts metadata in an order that changes from run to run.
