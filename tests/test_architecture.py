@@ -29,6 +29,7 @@ results
 alignment
 statistics
 patterns
+testing
 
 readers
 segments
