@@ -31,6 +31,7 @@ _NAMES = {
 _MODULES = (
     "alignment",
     "annotation",
+    "demo",
     "errors",
     "extract",
     "figures",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from bertattn import (
         alignment,
         annotation,
+        demo,
         errors,
         extract,
         figures,
