@@ -262,6 +262,13 @@ def test_an_ideal_induction_head_scores_1_and_nothing_repeated_is_undefined():
         assert np.isnan(value(score(distinct, denominator="n")))
 
 
+def test_special_tokens_are_no_targets_of_induction():
+    roles = ("cls", None, "sep", None, "sep")
+    a = uniform(5, tokens=("[CLS]", "x", "[SEP]", "x", "[SEP]"), roles=roles)
+    assert np.isnan(value(patterns.induction_score(a, side="both")))
+    assert value(patterns.duplicate_token_score(a, side="both")) == pytest.approx(1 / 5)
+
+
 def test_special_and_mask_tokens_are_no_duplicates_of_each_other():
     a = uniform(4, tokens=("[SEP]", "[MASK]", "[MASK]", "[SEP]"), roles=("sep", "mask", "mask", "sep"))
     assert np.isnan(value(patterns.duplicate_token_score(a, side="both")))

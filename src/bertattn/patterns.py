@@ -493,11 +493,8 @@ def induction_score(
     array([[0.25]])
     """
     query_codes, key_codes = _codes(attention)
-    positions = attention.keys.position_array
-    before = np.full(len(key_codes), -1)
-    before[1:][(np.diff(positions) == 1) & (key_codes[1:] >= 0)] = 0
-    before[1:] = np.where(before[1:] == 0, key_codes[:-1], -3)
-    before[0] = -3
+    target = (np.diff(attention.keys.position_array) == 1) & (key_codes[1:] >= 0)
+    before = np.concatenate([[-2], np.where(target, key_codes[:-1], -2)])
     follows = query_codes[:, None] == before[None, :]
     return _template_score(attention, follows & _on_side(side, _offsets(attention) - 1), denominator)
 

@@ -167,8 +167,6 @@ class Moments:
         weight = self.weight + other.weight
         share = other.weight / np.where(weight > 0, weight, 1.0)
         a, b = (np.where(m.weight > 0, m.mean, 0.0) for m in (self, other))
-        # A side without weight has no mean of its own: it takes the other's, and so moves nothing.
-        a, b = np.where(self.weight > 0, a, b), np.where(other.weight > 0, b, a)
         mean = a + (b - a) * share
         squares = [np.zeros(()), np.zeros(())]
         for part, shift in ((self, a - mean), (other, b - mean)):
