@@ -400,6 +400,14 @@ BAD = {
             "keep weights of a half-precision model in its dtype, or divide each row by its sum"
         ),
     ),
+    "a sum beyond float32": (
+        changed((1, 0, 2), [3e38, 3e38, 0, 0]),
+        {},
+        (
+            "each row of normalized weights must sum to 1, but that of query 2 ('cats') in head 2-1 sums to inf; take "
+            "off padding, put the model in eval mode (dropout), or pass normalized=False if these are no distributions"
+        ),
+    ),
     "a row of zeros": (
         changed((1, 0, 2), 0),
         {},

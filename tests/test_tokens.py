@@ -178,7 +178,7 @@ def test_a_causal_model() -> None:
 def test_an_encoder_decoder_has_three_sorts_of_maps(family, ids_of) -> None:
     tokenizer, model = family()
     encoding = tokenizer(TEXTS, padding=True, return_tensors="pt")
-    targets = tokenizer(["Bread.", "Bread rises.", "Far better."], padding=True, return_tensors="pt")
+    targets = tokenizer(["Bread rises.", "Bread.", "Far better."], padding=True, return_tensors="pt")
     start = torch.full((3, 1), tokenizer.eos_token_id if family is bart else tokenizer.pad_token_id)
     ids = torch.cat([start, targets["input_ids"]], 1)
     outputs = call(model, encoding, decoder_input_ids=ids)
@@ -190,6 +190,7 @@ def test_an_encoder_decoder_has_three_sorts_of_maps(family, ids_of) -> None:
     )
     n, t = int(encoding["attention_mask"][1].sum()), 1 + int(targets["attention_mask"][1].sum())
     assert n < encoding["input_ids"].shape[1]
+    assert t < ids.shape[1]
     for a, field, queries, keys in (
         (encoder, "encoder_attentions", n, n),
         (decoder, "decoder_attentions", t, t),
@@ -295,7 +296,8 @@ def test_outputs_whose_maps_are_none() -> None:
     )
     n = one.shape[-1]
     refused(
-        f"the layers of outputs.attentions differ in shape: [(1, 1, {n}, {n}), (1, 2, {n}, {n})]; use bertattn.Extractor",
+        f"the layers of outputs.attentions differ in shape: [(1, 1, {n}, {n}), (1, 2, {n}, {n})]; "
+        "use bertattn.Extractor",
         SimpleNamespace(attentions=(one, one[:, :1])),
         encoding,
         tokenizer,
