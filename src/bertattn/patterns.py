@@ -21,6 +21,7 @@ from bertattn.errors import MeasureError, ValidationError
 from bertattn.tensor import AttentionTensor, Axis
 
 __all__ = [
+    "QueryMean",
     "attention_to",
     "attention_to_offset",
     "attention_to_punctuation",

@@ -59,7 +59,7 @@ class Result:
         writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in records)
-        write_whole(path, text.getvalue())
+        _write_whole(path, text.getvalue())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value as JSON; `load` gives it back, every digit of it. An existing file is replaced at once."""
@@ -69,7 +69,7 @@ class Result:
             "version": self._schema,
             "value": self._state(),
         }
-        write_whole(path, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+        _write_whole(path, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -111,7 +111,7 @@ class Result:
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
 
 
-def write_whole(path: str | os.PathLike[str], text: str) -> None:
+def _write_whole(path: str | os.PathLike[str], text: str) -> None:
     """Write a file under a temporary name beside its own, then rename it: a reader never sees half of it."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")

@@ -113,6 +113,7 @@ class Moments:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of the array of cells; () for the identity."""
         return tuple(self.count.shape)
 
     @property
