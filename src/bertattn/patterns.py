@@ -59,7 +59,9 @@ class QueryMean(Protocol[P, Values_co]):
 
     def __call__(self, attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Values_co: ...
 
-    def rows(self, attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Values_co: ...
+    def rows(self, attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Values_co:
+        """One value for each query row, `[layer, head, query]`; NaN where the row does not count."""
+        ...
 
 
 def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]) -> QueryMean[P, Values_co]:
