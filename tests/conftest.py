@@ -1,4 +1,4 @@
-"""Where the data is that tests only read: `$BERTATTN_DATA`, or `../shared/data` beside the repository."""
+"""How many examples the laws are tried on, and where the data is that tests only read."""
 
 from __future__ import annotations
 
@@ -6,11 +6,20 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The default is small, so that the laws are part of every run; HYPOTHESIS_PROFILE=nightly looks harder.
+settings.register_profile("default", max_examples=30, deadline=None)
+settings.register_profile("nightly", max_examples=1000, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
 @pytest.fixture(scope="session")
 def data_dir() -> Path:
-    """The folder of treebanks and texts. Tests that need it skip where it is absent, but fail on CI."""
+    """The folder of treebanks and texts, `$BERTATTN_DATA` or `../shared/data` beside the repository.
+
+    Tests that need it skip where it is absent, but fail on CI.
+    """
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("BERTATTN_DATA") or default)
     if folder.is_dir():
