@@ -45,7 +45,40 @@ _MODULES = (
     "tensor",
 )
 
-__all__ = sorted([*_NAMES, *_MODULES, "__version__"])
+# Written out because type checkers read it; a test compares it with the two tables above.
+__all__ = [
+    "AttentionTensor",
+    "Axis",
+    "BertattnError",
+    "Document",
+    "DocumentWindow",
+    "Extractor",
+    "Mention",
+    "Moments",
+    "Sentence",
+    "TextPair",
+    "TokenIds",
+    "__version__",
+    "alignment",
+    "annotation",
+    "demo",
+    "drop_special",
+    "errors",
+    "extract",
+    "figures",
+    "inputs",
+    "load",
+    "merge_subwords",
+    "patterns",
+    "readers",
+    "results",
+    "save",
+    "segments",
+    "statistics",
+    "storage",
+    "summarize",
+    "tensor",
+]
 
 if TYPE_CHECKING:
     from bertattn import (

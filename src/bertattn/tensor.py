@@ -163,7 +163,7 @@ class Axis:
         roles = self.roles or (None,) * len(self)
         return np.array(
             [
-                role is None and (t in tokens or plain_token(t) in tokens)
+                role is None and (t in tokens or _plain_token(t) in tokens)
                 for t, role in zip(self.tokens, roles, strict=True)
             ],
             dtype=bool,
@@ -199,7 +199,7 @@ class Axis:
         return dataclasses.replace(self, **columns)
 
 
-def plain_token(token: str) -> str:
+def _plain_token(token: str) -> str:
     """The token without the marks that tokenizers put where a word starts (Ġ, ▁) or ends (</w>)."""
     return token.removeprefix("Ġ").removeprefix("▁").removesuffix("</w>") or token
 
