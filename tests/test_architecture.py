@@ -14,36 +14,20 @@ import bertattn
 
 SOURCE = Path(bertattn.__file__).parent
 
-# Each module may import those above it, never those below. Blank lines part the floors.
-ORDER = """
-errors
-_arrays
-_optional
-
-annotation
-inputs
-_tokens
-tensor
-results
-
-alignment
-statistics
-patterns
-testing
-
-readers
-segments
-_prepare
-_hook
-_fallback
-extract
-storage
-figures
-
-demo
-cli
-__main__
-""".split()
+# Each module may import those before it, never those after it.
+FLOORS = (
+    # words that everyone uses
+    ("errors", "_arrays", "_optional", "_files"),
+    # the nouns
+    ("annotation", "inputs", "_tokens", "tensor", "results"),
+    # pure functions
+    ("alignment", "statistics", "patterns", "testing"),
+    # the edges of the world
+    ("readers", "segments", "_prepare", "_hook", "_fallback", "extract", "storage", "figures"),
+    # the doors
+    ("demo", "cli", "__main__"),
+)
+ORDER = [module for floor in FLOORS for module in floor]
 
 
 def module_name(path: Path) -> str:
@@ -85,7 +69,9 @@ def test_imports_run_downwards() -> None:
             if other not in ORDER:
                 assert other == "__version__", f"{path.name}:{line} imports bertattn.{other}, which has no place"
             elif other != mine and ORDER.index(other) >= ORDER.index(mine):
-                upwards.append(f"{path.relative_to(SOURCE)}:{line}: {mine} imports {other}, which stands below it in ORDER")
+                upwards.append(
+                    f"{path.relative_to(SOURCE)}:{line}: {mine} imports {other}, which stands below it in ORDER"
+                )
     assert not upwards, "\n".join(upwards)
 
 
@@ -102,18 +88,21 @@ def python(code: str) -> str:
     return done.stdout.strip()
 
 
+def newly_loaded(module: str, watched: tuple[str, ...]) -> str:
+    loaded = f"set({watched}) & (set(sys.modules) - before)"
+    return python(f"import sys; before = set(sys.modules); import {module}; print(sorted({loaded}))")
+
+
 HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy", "sklearn", "tokenizers")
 
 
 def test_importing_bertattn_loads_nothing_heavy() -> None:
-    code = f"import sys; before = set(sys.modules); import bertattn; print(sorted(set({HEAVY}) & (set(sys.modules) - before)))"
-    assert python(code) == "[]"
+    assert newly_loaded("bertattn", HEAVY) == "[]"
 
 
 @pytest.mark.parametrize("module", ["tensor", "annotation", "patterns", "alignment", "statistics", "figures", "cli"])
 def test_modules_load_torch_and_matplotlib_only_when_used(module: str) -> None:
-    code = f"import sys; before = set(sys.modules); import bertattn.{module}; print(sorted(set({HEAVY[:4]}) & (set(sys.modules) - before)))"
-    assert python(code) == "[]"
+    assert newly_loaded(f"bertattn.{module}", HEAVY[:4]) == "[]"
 
 
 def test_importing_bertattn_takes_less_than_150_ms() -> None:
@@ -152,5 +141,7 @@ def test_some_things_stay_out() -> None:
 
 
 def test_the_search_for_them_finds_them() -> None:
-    tree = ast.parse("assert x\nimport pickle\neval('1')\nf(trust_remote_code=True)\nf(trust_remote_code=False)\ntorch.load(p)")
+    tree = ast.parse(
+        "assert x\nimport pickle\neval('1')\nf(trust_remote_code=True)\nf(trust_remote_code=False)\ntorch.load(p)"
+    )
     assert [line for line, _ in sorted(banned(tree))] == [1, 2, 3, 4, 6]

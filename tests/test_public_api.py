@@ -35,12 +35,12 @@ MODULES = [name for name in public_modules() if name not in COMMAND_LINE]
 
 # design.md, "Public surface": what exists since the foundation.
 PROMISED = {
-    "": "Extractor AttentionTensor Axis TextPair summarize patterns readers alignment statistics extract storage tensor",
+    "": "Extractor AttentionTensor Axis TextPair summarize alignment extract patterns readers statistics storage tensor",
     "tensor": "Axis AttentionTensor",
     "extract": "Extractor",
     "alignment": "merge_subwords drop_special",
-    "patterns": "attention_to_offset attention_to attention_to_special entropy uniform_entropy surface_patterns sink_mass "
-    "induction_score",
+    "patterns": "attention_to_offset attention_to attention_to_special entropy uniform_entropy surface_patterns "
+    "sink_mass induction_score",
     "statistics": "Moments summarize",
     "readers": "read_text iter_text",
     "storage": "save load",
@@ -91,6 +91,7 @@ def test_all_equals_what_is_defined(name: str) -> None:
 
 def test_the_root_offers_what_it_says() -> None:
     assert sorted(dir(bertattn)) == sorted(bertattn.__all__)
+    assert set(bertattn.__all__) == {*bertattn._NAMES, *bertattn._MODULES, "__version__"}
     for name in bertattn.__all__:
         assert getattr(bertattn, name) is not None
     with pytest.raises(AttributeError, match="module 'bertattn' has no attribute 'nonsense'"):
@@ -101,7 +102,10 @@ def test_the_root_names_for_type_checkers_are_those_loaded_lazily() -> None:
     tree = ast.parse(Path(bertattn.__file__).read_text(encoding="utf-8"))
     (block,) = (n for n in tree.body if isinstance(n, ast.If) and ast.unparse(n.test) == "TYPE_CHECKING")
     seen = {
-        alias.asname or alias.name: node.module for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+        alias.asname or alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
     }
     expected = {name: f"bertattn.{module}" for name, module in bertattn._NAMES.items()}
     assert seen == expected | dict.fromkeys(bertattn._MODULES, "bertattn")
@@ -110,7 +114,14 @@ def test_the_root_names_for_type_checkers_are_those_loaded_lazily() -> None:
 def own_members(value: type) -> Iterator[tuple[str, Any]]:
     """Public attributes that the class itself, or a private parent of it, defines."""
     for name in sorted(dir(value)):
-        if name.startswith("_") and name not in {"__call__", "__getitem__", "__add__", "__len__", "__iter__", "__next__"}:
+        if name.startswith("_") and name not in {
+            "__call__",
+            "__getitem__",
+            "__add__",
+            "__len__",
+            "__iter__",
+            "__next__",
+        }:
             continue
         home = next(c for c in value.__mro__ if name in vars(c))
         if home.__module__.startswith("bertattn"):

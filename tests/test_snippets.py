@@ -118,7 +118,7 @@ def test_2_a_model_call_of_your_own(names: dict[str, Any], model_path: str) -> N
 
 def test_3_a_pair(names: dict[str, Any]) -> None:
     a = run(3, names)["a"]
-    assert a.queries.tokens == tuple("[CLS] how are you ? [SEP] fine , thanks . [SEP]".split())
+    assert a.queries.tokens == ("[CLS]", "how", "are", "you", "?", "[SEP]", "fine", ",", "thanks", ".", "[SEP]")
     assert a.queries.segments == (0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1)
 
 
@@ -138,7 +138,9 @@ def test_4_a_corpus(names: dict[str, Any], data_dir: Path) -> None:
 def planned(number: int, issue: int, what: str) -> Any:
     reason = f"issue {issue}: {what}"
     return pytest.param(
-        number, marks=pytest.mark.xfail(strict=True, raises=(AttributeError, ImportError), reason=reason), id=str(number)
+        number,
+        marks=pytest.mark.xfail(strict=True, raises=(AttributeError, ImportError), reason=reason),
+        id=str(number),
     )
 
 
