@@ -6,6 +6,7 @@ either they make a new pyplot figure. Nothing is shown, and no setting of matplo
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bertattn import _arrays, _optional
+from bertattn import _arrays, _files, _optional
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, StorageError, ValidationError
 from bertattn.tensor import AttentionTensor, HeadName, format_head, parse_head
@@ -358,13 +359,10 @@ def save(figure: Figure, path: str | os.PathLike[str], /, *, dpi: int = 160) -> 
     if kind not in figure.canvas.get_supported_filetypes():
         raise StorageError(f"{path.name!r} does not say a format that matplotlib writes; end it in .png, .svg or .pdf")
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        with rc_context({"svg.hashsalt": "bertattn"}):
-            figure.savefig(temporary, format=kind, dpi=dpi, metadata=undated)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    content = io.BytesIO()
+    with rc_context({"svg.hashsalt": "bertattn"}):
+        figure.savefig(content, format=kind, dpi=dpi, metadata=undated)
+    _files.write_whole(path, content.getvalue())
 
 
 def _matplotlib(function: str) -> None:

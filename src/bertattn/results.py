@@ -10,12 +10,12 @@ import html
 import io
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from bertattn import _files
 from bertattn._arrays import Numpy
 from bertattn.errors import StorageError
 
@@ -59,17 +59,11 @@ class Result:
         writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in records)
-        _write_whole(path, text.getvalue())
+        _files.write_whole(path, text.getvalue())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value as JSON; `load` gives it back, every digit of it. An existing file is replaced at once."""
-        document = {
-            "format": "bertattn",
-            "kind": type(self).__name__,
-            "version": self._schema,
-            "value": self._state(),
-        }
-        _write_whole(path, json.dumps(document, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+        _files.write_json(path, _files.labelled(self._state(), kind=type(self).__name__, version=self._schema))
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -82,21 +76,9 @@ class Result:
         """
         try:
             document = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        except (ValueError, RecursionError) as error:
             raise StorageError(f"{path} is no JSON file, or was cut off while it was written: {error}") from None
-        if not isinstance(document, dict) or document.get("format") != "bertattn":
-            raise StorageError(f'{path} was not written by bertattn: it has no "format": "bertattn"')
-        if document.get("kind") != cls.__name__:
-            raise StorageError(f"{path} holds a {document.get('kind')}, not a {cls.__name__}")
-        version = document.get("version")
-        if not isinstance(version, int) or version > cls._schema:
-            raise StorageError(
-                f"{path} has version {version!r} of the format but this bertattn reads up to {cls._schema}; upgrade it"
-            )
-        try:
-            return cls._from_state(document["value"])
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StorageError(f"{path} is damaged: {type(error).__name__}: {error}") from error
+        return _files.unlabelled(document, path, cls._from_state, kind=cls.__name__, version=cls._schema)
 
     def _repr_html_(self) -> str:
         records = self.to_records()
@@ -109,20 +91,6 @@ class Result:
         more = f"<p>{len(records)} rows, the first {SHOWN_ROWS} shown</p>" if len(records) > SHOWN_ROWS else ""
         caption = f"<caption>{html.escape(repr(self))}</caption>"
         return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-
-
-def _write_whole(path: str | os.PathLike[str], text: str) -> None:
-    """Write a file under a temporary name beside its own, then rename it: a reader never sees half of it."""
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.tmp")
-    try:
-        with temporary.open("x", encoding="utf-8", newline="\n") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def numbers_to_json(values: Numpy) -> Any:

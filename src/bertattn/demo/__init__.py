@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import os
 import platform
-import tempfile
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import metadata, resources
 from pathlib import Path
@@ -21,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import bertattn
-from bertattn import _arrays, _optional
-from bertattn.errors import ModelError, StorageError
+from bertattn import _arrays, _files, _optional
+from bertattn.errors import ModelError
 from bertattn.inputs import TextPair
 from bertattn.tensor import AttentionTensor, format_head
 
@@ -147,32 +144,9 @@ def run(out: str | os.PathLike[str], /, *, progress: bool = True) -> DemoResult:
     """
     _optional.require("matplotlib", extra="demo", caller="demo.run")
     out = Path(out)
-    with _all_or_nothing(out) as folder:
+    with _files.all_or_nothing(out) as folder:
         summary, highlights = _write(folder, progress=progress)
     return DemoResult(out, tuple(out / name for name in FILES), summary, highlights)
-
-
-@contextmanager
-def _all_or_nothing(out: Path) -> Iterator[Path]:
-    """A temporary folder whose files move to `out` when the block ends well, and vanish when it does not."""
-    target = out.resolve()
-    if target.exists() and not target.is_dir():
-        raise StorageError(f"{out} is a file; name a folder to write")
-    beside = target if target.is_dir() else target.parent  # in an existing folder: its parent may be another disk
-    try:
-        beside.mkdir(parents=True, exist_ok=True)
-        temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=beside)
-    except OSError as error:
-        raise StorageError(f"nothing can be written in {beside} ({error.strerror}); name another folder") from error
-    with temporary as name:
-        folder = Path(name) / "files"
-        folder.mkdir()
-        yield folder
-        if not target.exists():
-            folder.rename(target)
-            return
-        for path in sorted(folder.iterdir()):
-            path.replace(target / path.name)
 
 
 def _write(folder: Path, *, progress: bool) -> tuple[Summary, tuple[str, ...]]:
@@ -208,9 +182,9 @@ def _write(folder: Path, *, progress: bool) -> tuple[Summary, tuple[str, ...]]:
             figures.save(figure, folder / f"{name}{suffix}")
     summary.to_csv(folder / "surface_patterns.csv")
     summary.save(folder / "surface_patterns.json")
-    _write_json(folder / "figure1.json", _numbers_of_figure_1(example, shown))
+    _files.write_json(folder / "figure1.json", _numbers_of_figure_1(example, shown))
     excluded = [*stream.skipped, *stream.truncated]
-    _write_json(
+    _files.write_json(
         folder / "run.json",
         {
             "model": {"name": MODEL, "sha256": SHA256},
@@ -282,7 +256,3 @@ def _numbers_of_figure_1(example: AttentionTensor, shown: Iterable[_Example]) ->
             for e in shown
         ],
     }
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n", encoding="utf-8")

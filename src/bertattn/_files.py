@@ -1,0 +1,100 @@
+"""Files that are whole or not there, and the label that says what is in them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from bertattn.errors import StorageError
+
+T = TypeVar("T")
+
+_FORMAT: Final = "bertattn"
+
+
+def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Write a file (text as UTF-8) under another name beside its own, then rename it: no reader sees half of it."""
+    path = Path(path)
+    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:  # after Ctrl-C too
+        temporary.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # some systems cannot sync a folder; the file itself is whole either way
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write a value as a JSON file, whole or not at all."""
+    write_whole(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+@contextlib.contextmanager
+def all_or_nothing(out: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to `out` when the block ends well, and vanish when it does not.
+
+    Raises:
+        StorageError: `out` is a file, or nothing can be written there.
+    """
+    target = out.resolve()
+    if target.exists() and not target.is_dir():
+        raise StorageError(f"{out} is a file; name a folder to write")
+    beside = target if target.is_dir() else target.parent  # in an existing folder: its parent may be another disk
+    try:
+        beside.mkdir(parents=True, exist_ok=True)
+        temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=beside)
+    except OSError as error:
+        raise StorageError(f"nothing can be written in {beside} ({error.strerror}); name another folder") from error
+    with temporary as name:
+        folder = Path(name) / "files"
+        folder.mkdir()
+        yield folder
+        if not target.exists():
+            folder.rename(target)
+            return
+        for path in sorted(folder.iterdir()):
+            path.replace(target / path.name)
+
+
+def labelled(value: dict[str, Any], *, kind: str, version: int) -> dict[str, Any]:
+    """The value with what a reader must know first; `unlabelled` is the inverse."""
+    return {"format": _FORMAT, "kind": kind, "version": version, "value": value}
+
+
+def unlabelled(document: Any, path: str | os.PathLike[str], parse: Callable[[Any], T], *, kind: str, version: int) -> T:
+    """What `parse` makes of the value that `labelled` was given.
+
+    Raises:
+        StorageError: no document of ours, one of another kind or a higher version, or a value that does not parse.
+    """
+    if not isinstance(document, dict) or document.get("format") != _FORMAT:
+        raise StorageError(f"{path} was not written by bertattn; read it with the program that wrote it")
+    if document.get("kind") != kind:
+        article = "an" if kind[0] in "AEIOU" else "a"
+        raise StorageError(f"{path} holds a {document.get('kind')}, not {article} {kind}")
+    found = document.get("version")
+    if not isinstance(found, int) or found > version:
+        raise StorageError(
+            f"{path} has version {found!r} of the format but this bertattn reads up to {version}; "
+            "upgrade with: pip install -U bertattn"
+        )
+    try:
+        return parse(document["value"])
+    except StorageError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # bertattn's own errors among them
+        raise StorageError(f"{path} is damaged: {type(error).__name__}: {error}; write it anew") from error
