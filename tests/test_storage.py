@@ -5,6 +5,8 @@ import errno
 import json
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -134,14 +136,45 @@ def test_views_and_strides_do_not_matter(tmp_path: Path):
     turned = np.asfortranarray(weights())
     save(tmp_path / "b", full(turned))
     np.testing.assert_array_equal(load(tmp_path / "b").weights, turned)
+    big_endian = full(weights())._with(weights=weights().astype(">f4"))
+    save(tmp_path / "c", big_endian)
+    np.testing.assert_array_equal(load(tmp_path / "c").weights, weights())
+    one = torch.arange(4.0).reshape(1, 1, 1, 4)[..., ::4]
+    save(tmp_path / "d", AttentionTensor(one, ["a"], normalized=False))
+    assert torch.equal(load(tmp_path / "d").weights, one)
+
+
+def test_a_file_of_numpy_weights_is_read_without_torch(tmp_path: Path):
+    save(tmp_path / "a", full(weights()))
+    code = "import sys, bertattn; bertattn.load(sys.argv[1]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_loaded_weights_do_not_depend_on_the_file(tmp_path: Path):
+    for array in (weights(), torch.tensor(weights())):
+        save(tmp_path / "a", full(array))
+        a = load(tmp_path / "a")
+        (tmp_path / "a").write_bytes(b"\0" * (tmp_path / "a").stat().st_size)
+        assert raw(a.weights) == raw(array)
+
+
+def test_same_bytes_in_another_process(tmp_path: Path):
+    """Also where Python and Rust hash in another order."""
+    save(tmp_path / "a", full(weights()))
+    code = "import sys, bertattn; bertattn.save(sys.argv[2], bertattn.load(sys.argv[1]))"
+    for name in "bc":
+        subprocess.run([sys.executable, "-c", code, tmp_path / "a", tmp_path / name], check=True)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "a").read_bytes()
 
 
 def test_the_safetensors_library_reads_the_file(tmp_path: Path):
     save(tmp_path / "a", full(weights()))
     with safe_open(tmp_path / "a", framework="numpy") as file:
         np.testing.assert_array_equal(file.get_tensor("weights"), weights())
-        assert json.loads(file.metadata()["tensor"])["heads"] == [11]
-        assert file.metadata()["schema"] == "1"
+        document = json.loads(file.metadata()["bertattn"])
+    assert (document["format"], document["kind"], document["version"]) == ("bertattn", "AttentionTensor", 1)
+    assert document["value"]["heads"] == [11]
 
 
 def test_device(tmp_path: Path):
@@ -182,10 +215,10 @@ def test_torn_at_any_byte(saved: Path):
     content = saved.read_bytes()
     for length in (0, 7, 8, 9, 100, len(content) - 48, len(content) - 1):
         saved.write_bytes(content[:length])
-        with pytest.raises(StorageError, match=re.escape(str(saved)) + r" is torn, .*; copy or write it anew"):
+        with pytest.raises(StorageError, match=re.escape(str(saved)) + r" is torn or no .*\); copy or write it anew"):
             load(saved)
     saved.write_bytes(content + b"\0")
-    with pytest.raises(StorageError, match="announces 48 bytes of numbers but 49 follow"):
+    with pytest.raises(StorageError, match="is torn or no safetensors file"):
         load(saved)
 
 
@@ -200,11 +233,11 @@ def test_changed_numbers(saved: Path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"Once upon a time there was a file.", "is no safetensors file; bertattn.load reads what bertattn.save wrote"),
-        (b"PK\x03\x04\0\0\0\0" + b"\0" * 100, "is no safetensors file"),
-        ((12).to_bytes(8, "little") + b"{not json}  ", "its header is no JSON"),
-        ((100000).to_bytes(8, "little") + b'{"a":' + b"[" * 99995, "its header is no JSON"),
-        ((4).to_bytes(8, "little") + b"{}  ", "bertattn did not write it"),
+        (b"Once upon a time there was a file.", "is torn or no safetensors file"),
+        (b"PK\x03\x04\0\0\0\0" + b"\0" * 100, "is torn or no safetensors file"),
+        ((12).to_bytes(8, "little") + b"{not json}  ", "is torn or no safetensors file"),
+        ((100000).to_bytes(8, "little") + b'{"a":' + b"[" * 99995, "is torn or no safetensors file"),
+        ((4).to_bytes(8, "little") + b"{}  ", "was not written by bertattn"),
     ],
 )
 def test_foreign_files(tmp_path: Path, content, message):
@@ -215,54 +248,78 @@ def test_foreign_files(tmp_path: Path, content, message):
 
 
 def test_safetensors_of_another_program(tmp_path: Path):
-    save_file({"weights": weights()}, tmp_path / "x")
-    with pytest.raises(StorageError, match="bertattn did not write it; read it with safetensors itself"):
-        load(tmp_path / "x")
+    for metadata in (None, {"format": "pt"}, {"bertattn": "null"}, {"bertattn": '{"format": "b"}'}):
+        save_file({"weights": weights()}, tmp_path / "x", metadata)
+        with pytest.raises(StorageError, match="was not written by bertattn; read it with the program that wrote it"):
+            load(tmp_path / "x")
+    for text in ("{not json", "[" * 100_000):
+        save_file({"weights": weights()}, tmp_path / "x", {"bertattn": text})
+        with pytest.raises(StorageError, match="is torn or no safetensors file"):
+            load(tmp_path / "x")
 
 
 def rewrite(path: Path, change) -> None:
-    """The same file with its header changed."""
+    """The same file with its header or our document in it changed."""
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + length])
-    inner = json.loads(header["__metadata__"]["tensor"])
-    change(header, inner)
-    header["__metadata__"]["tensor"] = json.dumps(inner)
+    document = json.loads(header["__metadata__"]["bertattn"])
+    change(header["weights"], document)
+    header["__metadata__"]["bertattn"] = json.dumps(document)
     new = json.dumps(header).encode()
     path.write_bytes(len(new).to_bytes(8, "little") + new + content[8 + length :])
 
 
-def test_newer_file(saved: Path):
-    rewrite(saved, lambda header, inner: header["__metadata__"].update(schema="2"))
-    with pytest.raises(StorageError, match=r"written by a newer bertattn \(schema 2, .* up to 1\); upgrade with: pip"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"version": 2}, r"has version 2 of the format but .* reads up to 1; upgrade with: pip install -U bertattn"),
+        ({"version": "old"}, "has version 'old' of the format"),
+        ({"kind": "Summary"}, "holds a Summary, not an AttentionTensor"),
+    ],
+)
+def test_newer_and_other_files(saved: Path, change, message):
+    rewrite(saved, lambda _, document: document.update(change))
+    with pytest.raises(StorageError, match=message):
         load(saved)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda header, inner: inner["queries"]["tokens"].pop(),
-        lambda header, inner: inner["queries"].update(tokens=["a"], roles=None, word_ids=None, segments=None),
-        lambda header, inner: inner.update(layers=[1]),
-        lambda header, inner: inner.update(keys=None),
-        lambda header, inner: inner.update(array="pickle"),
-        lambda header, inner: inner.pop("measure"),
-        lambda header, inner: inner["source"].update(colour="red"),
-        lambda header, inner: inner["annotation"].update(kind="os.system"),
-        lambda header, inner: inner["annotation"].update(words=[]),
-        lambda header, inner: header["weights"].update(shape=[2, 1, 3, 3]),
-        lambda header, inner: header["weights"].update(shape=[2, 1, -3, -2]),
-        lambda header, inner: header["weights"].update(shape=[12]),
-        lambda header, inner: header["weights"].update(dtype="F64"),
-        lambda header, inner: header["weights"].update(dtype="I32"),
-        lambda header, inner: header["weights"].update(data_offsets=[4, 52]),
-        lambda header, inner: header.pop("weights"),
-        lambda header, inner: header["__metadata__"].update(schema="old"),
+        lambda value: value["queries"]["tokens"].pop(),
+        lambda value: value["queries"].update(tokens=["a"], roles=None, word_ids=None, segments=None),
+        lambda value: value.update(layers=[1]),
+        lambda value: value.update(keys=None),
+        lambda value: value.update(array="pickle"),
+        lambda value: value.pop("measure"),
+        lambda value: value["source"].update(colour="red"),
+        lambda value: value["annotation"].update(kind="os.system"),
+        lambda value: value["annotation"].update(words=[]),
+        lambda value: value.clear(),
     ],
 )
-def test_header_and_tensor_that_disagree(saved: Path, change):
-    rewrite(saved, change)
-    with pytest.raises(StorageError, match="its header and its tensor do not agree"):
+def test_a_description_that_does_not_fit(saved: Path, change):
+    rewrite(saved, lambda _, document: change(document["value"]))
+    with pytest.raises(StorageError, match=re.escape(str(saved)) + " is damaged: .*; write it anew"):
+        load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"shape": [2, 1, 3, 3]},
+        {"shape": [2, 1, -3, -2]},
+        {"shape": [12]},
+        {"dtype": "F64"},
+        {"dtype": "I32"},
+        {"dtype": "BF16", "shape": [2, 1, 3, 4]},
+        {"data_offsets": [4, 52]},
+    ],
+)
+def test_numbers_that_are_not_as_described(saved: Path, change):
+    rewrite(saved, lambda entry, _: entry.update(change))
+    with pytest.raises(StorageError, match=r"is damaged: .*; write it anew|is torn or no safetensors file"):
         load(saved)
 
 
@@ -287,7 +344,7 @@ def test_metadata_that_json_cannot_say(saved: Path, value):
 
 def test_precision_that_files_do_not_have(tmp_path: Path):
     a = full(weights())._with(weights=weights().astype(np.longdouble))
-    with pytest.raises(StorageError, match="which safetensors files do not have; convert them to float64"):
+    with pytest.raises(StorageError, match=r"files hold float64, .*: convert them to float64 first"):
         save(tmp_path / "a", a)
 
 

@@ -1,32 +1,30 @@
-"""Attention tensors in files: one safetensors file each, everything else as JSON in its header. No pickle."""
+"""Attention tensors in files: one safetensors file each, everything else as JSON in its metadata. No pickle."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
 
-from bertattn import _arrays
+from bertattn import _arrays, _files
 from bertattn.annotation import DocumentWindow, Mention, Sentence
 from bertattn.errors import StorageError
-from bertattn.tensor import AttentionTensor, Axis, Source
+from bertattn.tensor import ROW_TOLERANCE, AttentionTensor, Axis, Source
 
 __all__ = ["load", "save"]
 
-SCHEMA: Final = 1
-_FORMAT: Final = "bertattn.AttentionTensor"
+_VERSION: Final = 1
+_KIND: Final = "AttentionTensor"
 _TENSOR: Final = "weights"
-# The names safetensors has for the precisions that weights can be in.
-_DTYPES: Final = {"float64": "F64", "float32": "F32", "float16": "F16", "bfloat16": "BF16"}
-_HEADER_LIMIT: Final = 100_000_000  # safetensors' own
+# One key only: safetensors writes several in an order that changes from run to run.
+_METADATA: Final = "bertattn"
 
 
 def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
@@ -52,7 +50,7 @@ def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
     path = Path(path)
     if path.is_dir():
         raise StorageError(f"{path} is a folder; give the name of a file in it, such as {path / 'a.safetensors'}")
-    _replace_file(path, _to_bytes(attention))
+    _files.write_whole(path, _to_bytes(attention))
 
 
 def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> AttentionTensor:
@@ -70,132 +68,88 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
     path = Path(path)
     if path.is_dir():
         raise StorageError(f"{path} is a folder; give the name of a file in it")
-    return _from_bytes(path.read_bytes(), path=path, device=device)
+    content = path.read_bytes()
+    try:
+        with safe_open(path, "numpy") as file:
+            document = json.loads((file.metadata() or {}).get(_METADATA, "null"))
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is torn or no safetensors file ({error}); copy or write it anew") from error
+
+    def parse(description: Mapping[str, Any]) -> AttentionTensor:
+        weights = _read_weights(content, description, path)
+        if device is not None:
+            if not _arrays.is_torch(weights):
+                raise StorageError(f"{path} holds NumPy weights, which have no device; leave device={device!r} out")
+            weights = weights.to(device)
+        return _assembled(description, weights)
+
+    return _files.unlabelled(document, path, parse, kind=_KIND, version=_VERSION)
 
 
 def _to_bytes(attention: AttentionTensor) -> bytes:
-    dtype = _arrays.dtype_name(attention.weights)
-    if dtype not in _DTYPES:
-        raise StorageError(f"weights are {dtype}, which safetensors files do not have; convert them to float64 first")
+    weights: Any = attention.weights
+    dtype, is_torch = _arrays.dtype_name(weights), _arrays.is_torch(weights)
+    if dtype not in ROW_TOLERANCE:
+        raise StorageError(f"weights are {dtype}; files hold {', '.join(ROW_TOLERANCE)}: convert them to float64 first")
+    if is_torch:
+        weights = weights.detach().cpu().contiguous()
+    else:
+        weights = np.ascontiguousarray(weights, dtype=weights.dtype.newbyteorder("<"))
+    description = {
+        "array": "torch" if is_torch else "numpy",
+        "sha256": _sha256(weights),
+        "queries": _axis_to_dict(attention.queries),
+        "keys": None if attention.keys == attention.queries else _axis_to_dict(attention.keys),
+        "layers": attention.layers,
+        "heads": attention.heads,
+        "measure": attention.measure,
+        "normalized": attention.normalized,
+        "source": None if attention.source is None else dataclasses.asdict(attention.source),
+    }
     try:
-        description = {
-            "queries": _axis_to_dict(attention.queries),
-            "keys": None if attention.keys == attention.queries else _axis_to_dict(attention.keys),
-            "layers": attention.layers,
-            "heads": attention.heads,
-            "measure": attention.measure,
-            "normalized": attention.normalized,
-            "annotation": annotation_to_dict(attention.annotation),
-            "source": None if attention.source is None else dataclasses.asdict(attention.source),
-            "array": "torch" if _arrays.is_torch(attention.weights) else "numpy",
-        }
-        text = json.dumps(description, allow_nan=False, separators=(",", ":"))
-    except (TypeError, ValueError) as error:
+        description["annotation"] = annotation_to_dict(attention.annotation)
+        document = _files.labelled(description, kind=_KIND, version=_VERSION)
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
         raise StorageError(
             f"the annotation's metadata cannot be written as JSON ({error}); keep to text, finite numbers, tuples "
             "and dictionaries with text as keys"
         ) from None
-    shape = [int(n) for n in attention.weights.shape]
-    data = _raw(attention.weights)
-    checksum = hashlib.sha256(data).hexdigest()
-    metadata = {"format": _FORMAT, "schema": str(SCHEMA), "sha256": checksum, "tensor": text}
-    # Written here rather than by the library, which puts metadata in an order that changes from run to run.
-    header = json.dumps(
-        {"__metadata__": metadata, _TENSOR: {"dtype": _DTYPES[dtype], "shape": shape, "data_offsets": [0, len(data)]}},
-        separators=(",", ":"),
-    ).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data
+    try:
+        content: bytes = _library(is_torch=is_torch).save({_TENSOR: weights}, {_METADATA: text})
+    except SafetensorError as error:
+        raise StorageError(f"{len(text)} characters about a tensor are too many for its file ({error})") from error
+    return content
 
 
-def _raw(weights: Any) -> bytes:
-    if _arrays.is_torch(weights):
+def _library(*, is_torch: bool) -> Any:
+    """The half of safetensors for one kind of array; that for NumPy does without torch."""
+    if is_torch:
+        import safetensors.torch
+
+        return safetensors.torch
+    import safetensors.numpy
+
+    return safetensors.numpy
+
+
+def _read_weights(content: bytes, description: Mapping[str, Any], path: Path) -> Any:
+    is_torch = {"numpy": False, "torch": True}[description["array"]]
+    weights = _library(is_torch=is_torch).load(content)[_TENSOR]
+    if _arrays.dtype_name(weights) not in ROW_TOLERANCE:
+        raise ValueError(f"weights are {_arrays.dtype_name(weights)}")
+    if _sha256(weights) != description["sha256"]:
+        raise StorageError(f"{path} is damaged: its numbers do not have the checksum in its header; write it anew")
+    return weights
+
+
+def _sha256(weights: Any) -> str:
+    """The checksum of contiguous numbers on the CPU: safetensors itself does not notice a changed one."""
+    if _arrays.dtype_name(weights) == "bfloat16":  # which NumPy lacks
         import torch
 
-        weights = weights.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy()
-        return bytes(weights.tobytes())
-    return bytes(np.ascontiguousarray(weights).astype(weights.dtype.newbyteorder("<"), copy=False).tobytes())
-
-
-def _from_bytes(content: bytes, *, path: Path, device: str | None) -> AttentionTensor:
-    header, start = _header(content, path)
-    metadata = header.get("__metadata__")
-    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
-        raise StorageError(
-            f"{path} is a safetensors file, but bertattn did not write it; read it with safetensors itself"
-        )
-    schema = metadata.get("schema", "")
-    if not str(schema).isdecimal():
-        raise _contradiction(path, f"its schema version is {schema!r}")
-    if int(schema) > SCHEMA:
-        raise StorageError(
-            f"{path} was written by a newer bertattn (schema {schema}, this version reads up to {SCHEMA}); "
-            "upgrade with: pip install -U bertattn"
-        )
-    entry = header.get(_TENSOR)
-    try:
-        dtype = {name: ours for ours, name in _DTYPES.items()}[entry["dtype"]]  # type: ignore[index]
-        shape = [int(n) for n in entry["shape"]]  # type: ignore[index]
-        first, last = (int(n) for n in entry["data_offsets"])  # type: ignore[index]
-        description = json.loads(metadata["tensor"])
-        array = description["array"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise _contradiction(path, f"{type(error).__name__}: {error}") from None
-    size = {"float64": 8, "float32": 4}.get(dtype, 2)
-    if first != 0 or min(shape, default=0) < 1 or last != size * int(np.prod(shape, dtype=object)):
-        raise _contradiction(path, f"bytes {first} to {last} cannot hold a {dtype} tensor of shape {shape}")
-    if len(content) - start != last:
-        raise _torn(path, f"its header announces {last} bytes of numbers but {len(content) - start} follow")
-    if hashlib.sha256(memoryview(content)[start:]).hexdigest() != metadata.get("sha256"):
-        raise StorageError(
-            f"{path} is damaged: its numbers do not have the checksum in its header; copy or write it anew"
-        )
-    if array not in ("numpy", "torch") or (array == "numpy" and dtype == "bfloat16"):
-        raise _contradiction(path, f"its array is {array!r} of {dtype}")
-    if array == "numpy" and device is not None:
-        raise StorageError(f"{path} holds NumPy weights, which have no device; leave device={device!r} out")
-    weights = _weights(content, start, dtype=dtype, shape=shape, torch_array=array == "torch", device=device)
-    try:
-        return _assembled(description, weights)
-    except (KeyError, TypeError, ValueError) as error:  # bertattn's own errors among them
-        raise _contradiction(path, f"{type(error).__name__}: {error}") from error
-
-
-def _header(content: bytes, path: Path) -> tuple[dict[str, Any], int]:
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 8:
-        raise _torn(path, f"it has only {len(content)} bytes")
-    if length > _HEADER_LIMIT or content[8:9] not in (b"{", b""):
-        raise StorageError(f"{path} is no safetensors file; bertattn.load reads what bertattn.save wrote")
-    if len(content) < 8 + length:
-        raise _torn(path, f"its header should have {length} bytes but {len(content) - 8} follow")
-    try:
-        header = json.loads(content[8 : 8 + length])
-    except (ValueError, RecursionError):
-        raise StorageError(f"{path} is damaged or no safetensors file: its header is no JSON; write it anew") from None
-    if not isinstance(header, dict):
-        raise StorageError(f"{path} is no safetensors file: its header is no JSON object")
-    return header, 8 + length
-
-
-def _torn(path: Path, why: str) -> StorageError:
-    return StorageError(f"{path} is torn, {why}; copy or write it anew")
-
-
-def _contradiction(path: Path, why: str) -> StorageError:
-    return StorageError(
-        f"{path} was written by bertattn but its header and its tensor do not agree ({why}); write it anew"
-    )
-
-
-def _weights(content: bytes, start: int, *, dtype: str, shape: list[int], torch_array: bool, device: str | None) -> Any:
-    if not torch_array:
-        stored = np.frombuffer(content, np.dtype(dtype).newbyteorder("<"), offset=start)
-        return stored.reshape(shape).astype(dtype, copy=False)
-    import torch
-
-    data = bytearray(memoryview(content)[start:])  # torch wants memory of its own that may be written
-    return torch.frombuffer(data, dtype=getattr(torch, dtype)).reshape(shape).to(device or "cpu")
+        weights = weights.view(torch.int16)
+    return hashlib.sha256(np.asarray(weights).data).hexdigest()
 
 
 def _assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
@@ -262,23 +216,3 @@ def _frozen(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _frozen(item) for key, item in value.items()}
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-def _replace_file(path: Path, content: bytes) -> None:
-    """Write under a name of its own in the same folder, make sure it is on the disk, then rename."""
-    temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:  # Ctrl-C too: no half file stays
-        temporary.unlink(missing_ok=True)
-        raise
-    with contextlib.suppress(OSError):  # some systems cannot sync a folder; the file itself is whole either way
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
