@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from bertattn.errors import ValidationError
+
 if TYPE_CHECKING:
     import torch
 
@@ -51,6 +53,16 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic) or is_array(value):
         value = value.tolist()
     return tuple(plain(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def column(name: str, values: Any, *, entry: str) -> tuple[Any, ...]:
+    """The values as a tuple of Python's own kinds, whatever sequence or array they came in; one `entry` each."""
+    if isinstance(values, str):
+        raise ValidationError(f"{name} must be a sequence, one entry a {entry}, but is one string {values[:40]!r}")
+    try:
+        return tuple(plain(value) for value in values)
+    except TypeError:
+        raise ValidationError(f"{name} must be a sequence, one entry a {entry}, but is {values!r:.60}") from None
 
 
 def read_only(x: Any) -> Any:

@@ -28,16 +28,6 @@ class _FrozenDict(dict[str, Any]):
         return _FrozenDict, (dict(self),)
 
 
-def _column(name: str, values: Any) -> tuple[Any, ...]:
-    """The values as a tuple of Python's own kinds, whatever sequence or array they came in."""
-    if isinstance(values, str):
-        raise ValidationError(f"{name} must be a sequence, one entry a word, but is one string {values[:40]!r}")
-    try:
-        return tuple(_arrays.plain(value) for value in values)
-    except TypeError:
-        raise ValidationError(f"{name} must be a sequence, one entry a word, but is {values!r:.60}") from None
-
-
 def _mapping(name: str, values: Any) -> _FrozenDict:
     if not isinstance(values, Mapping):
         raise ValidationError(f"{name} must be a mapping, but is {values!r:.60}")
@@ -89,7 +79,7 @@ class Sentence:
         columns = ("governors", "relations", "lemmas", "upos", "xpos", "feats", "space_after")
         for name in ("words", *columns):
             if getattr(self, name) is not None:
-                object.__setattr__(self, name, _column(name, getattr(self, name)))
+                object.__setattr__(self, name, _arrays.column(name, getattr(self, name), entry="word"))
         if not self.words:
             raise ValidationError("a sentence needs at least one word, but got none")
         for i, word in enumerate(self.words):

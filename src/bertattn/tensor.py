@@ -100,7 +100,7 @@ class Axis:
         for name in ("tokens", "words", *columns):
             values = getattr(self, name)
             if values is not None or name == "tokens":
-                object.__setattr__(self, name, _column(name, values))
+                object.__setattr__(self, name, _arrays.column(name, values, entry="token"))
         if not self.tokens:
             raise ValidationError("an axis needs at least one token, but got none")
         for name in ("tokens", "words"):
@@ -202,15 +202,6 @@ class Axis:
 def _plain_token(token: str) -> str:
     """The token without the marks that tokenizers put where a word starts (Ġ, ▁) or ends (</w>)."""
     return token.removeprefix("Ġ").removeprefix("▁").removesuffix("</w>") or token
-
-
-def _column(name: str, values: Any) -> tuple[Any, ...]:
-    if isinstance(values, str):
-        raise ValidationError(f"{name} must be a sequence, one entry a token, but is one string {values[:40]!r}")
-    try:
-        return tuple(_arrays.plain(value) for value in values)
-    except TypeError:
-        raise ValidationError(f"{name} must be a sequence, one entry a token, but is {values!r:.60}") from None
 
 
 def _is_number(value: object) -> bool:
