@@ -107,7 +107,7 @@ def _to_bytes(attention: AttentionTensor) -> bytes:
         "source": None if attention.source is None else dataclasses.asdict(attention.source),
     }
     try:
-        description["annotation"] = annotation_to_dict(attention.annotation)
+        description["annotation"] = _annotation_to_dict(attention.annotation)
         document = _files.labelled(description, kind=_KIND, version=_VERSION)
         text = json.dumps(document, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
@@ -169,7 +169,7 @@ def _assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
         heads=heads,
         measure=description["measure"],
         normalized=description["normalized"],
-        annotation=annotation_from_dict(description["annotation"]),
+        annotation=_annotation_from_dict(description["annotation"]),
         source=None if source is None else Source(**source),
     )
 
@@ -178,8 +178,8 @@ def _axis_to_dict(axis: Axis) -> dict[str, Any]:
     return {field.name: getattr(axis, field.name) for field in dataclasses.fields(axis)}
 
 
-def annotation_to_dict(annotation: Sentence | DocumentWindow | None) -> dict[str, Any] | None:
-    """The annotation as what JSON has; `annotation_from_dict` is its inverse."""
+def _annotation_to_dict(annotation: Sentence | DocumentWindow | None) -> dict[str, Any] | None:
+    """The annotation as what JSON has; `_annotation_from_dict` is its inverse."""
     if annotation is None:
         return None
     kind = type(annotation).__name__
@@ -198,8 +198,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def annotation_from_dict(plain: Mapping[str, Any] | None) -> Sentence | DocumentWindow | None:
-    """The annotation that `annotation_to_dict` described."""
+def _annotation_from_dict(plain: Mapping[str, Any] | None) -> Sentence | DocumentWindow | None:
+    """The annotation that `_annotation_to_dict` described."""
     if plain is None:
         return None
     fields = {name: _frozen(value) for name, value in plain.items() if name != "kind"}
