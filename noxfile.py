@@ -47,7 +47,7 @@ def tests_lowest(session: nox.Session) -> None:
 def tests_minimal(session: nox.Session) -> None:
     """The suite without any extra: what needs one is skipped there, and only there."""
     session.install(*NEWEST, "-e", ".", "--group", "test")
-    session.run("pytest", *session.posargs, env=OFFLINE | {"BERTATTN_EXTRAS": "none"})
+    session.run("pytest", *session.posargs, env=OFFLINE)
 
 
 @nox.session
