@@ -61,7 +61,7 @@ def lint(session: nox.Session) -> None:
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, against the types that torch, transformers and matplotlib ship."""
-    session.install(*NEWEST, "-e", ".[plot]", "--group", "types", "nox")
+    session.install(*NEWEST, "-e", ".[plot,test]", "--group", "types", "nox")
     session.run("mypy", *session.posargs)
 
 
