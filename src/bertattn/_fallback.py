@@ -7,6 +7,7 @@ distributions, no mass on padding. Anything else is refused with the reason.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from bertattn import _hook
 from bertattn.errors import ModelError
 
+HALVES = (torch.float16, torch.bfloat16)
 _NAMES = {
     "encoder": ("attentions", "encoder_attentions"),
     "decoder": ("decoder_attentions", "attentions"),
@@ -25,24 +27,33 @@ def run(
     model: torch.nn.Module, inputs: dict[str, Any], *, attention: str, hidden: bool = False
 ) -> tuple[list[torch.Tensor], Any]:
     """The maps of every layer and the model's outputs, from one call with `output_attentions=True`."""
-    banded: list[torch.Tensor] = []  # which tokens are global, as each layer of Longformer or LED is told
-    hooks = [
-        module.register_forward_pre_hook(
-            lambda _module, _args, keywords: banded.append(keywords["is_index_global_attn"]), with_kwargs=True
-        )
-        for module in model.modules()
-        if type(module).__name__ in ("LongformerLayer", "LEDEncoderLayer")
-    ]
+    banded: list[torch.Tensor] = []  # which tokens are global, as the first layer of Longformer or LED is told
+    layers = (m for m in model.modules() if type(m).__name__ in ("LongformerLayer", "LEDEncoderLayer"))
+    hooks: list[Any] = []
+
+    def call() -> Any:
+        hooks.extend(m.register_forward_pre_hook(note_globals, with_kwargs=True) for m in islice(layers, 1))
+        return model(**inputs, output_attentions=True, output_hidden_states=hidden)
+
+    def note_globals(_module: Any, _args: Any, keywords: dict[str, Any]) -> None:
+        banded.append(keywords["is_index_global_attn"])
+
+    def unhook() -> None:
+        for hook in hooks:
+            hook.remove()
+
     try:
-        with _hook.switched(model, "eager"):
-            outputs = model(**inputs, output_attentions=True, output_hidden_states=hidden)
+        outputs = _hook.switched(model, "eager", call)
     except TypeError as error:
         raise ModelError(
             f"{type(model).__name__} neither uses transformers' AttentionInterface nor takes output_attentions: {error}"
         ) from error
     finally:
-        for hook in hooks:
-            hook.remove()
+        try:
+            unhook()
+        except BaseException:  # Ctrl-C in the middle of it
+            unhook()
+            raise
     maps: Sequence[Any] = next((m for m in (getattr(outputs, n, None) for n in _NAMES[attention]) if m), ())
     if not maps or any(not isinstance(m, torch.Tensor) for m in maps):
         raise ModelError(
@@ -56,7 +67,15 @@ def run(
             dense_bands(local, across, is_global, mask.bool())
             for local, across in zip(maps, outputs.get("global_attentions") or [None] * len(maps), strict=True)
         ]
-    return [m.to(torch.promote_types(m.dtype, torch.float32)) for m in maps], outputs
+    return list(maps), outputs
+
+
+def widened(layer: torch.Tensor) -> torch.Tensor:
+    """In single precision at least; what rounding to half precision took from a row, or added, is shared out again."""
+    if layer.dtype not in HALVES:
+        return layer
+    layer = layer.float()
+    return layer / layer.sum(-1, keepdim=True).clamp_min(torch.finfo(layer.dtype).tiny)
 
 
 def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torch.Tensor, *, model: str) -> bool:
@@ -77,16 +96,17 @@ def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torc
             f"{model} gives maps of shape {', '.join(map(str, shapes))}, not [batch, head, {wanted[0]}, {wanted[1]}] "
             "in every layer: it has no dense attention over the tokens"
         )
+    tolerance = 1e-2 if maps[0].dtype in HALVES else 1e-3
     full = True
-    for number, layer in enumerate(maps):
+    for number, layer in enumerate(m.to(torch.promote_types(m.dtype, torch.float32)) for m in maps):
         rows = layer.sum(-1).masked_select(query_mask[:, None].expand(layer.shape[:3]))
         low, high = float(layer.min()), float(rows.max())
-        if not (low >= 0 and high <= 1 + 1e-3):
+        if not (low >= 0 and high <= 1 + tolerance):
             raise ModelError(
                 f"{model} gives numbers that are no attention weights (layer {number + 1}: smallest {low:.4g}, largest "
                 f"row sum {high:.4g}): they may be logits"
             )
-        full &= float(rows.min()) >= 1 - 1e-3
+        full &= float(rows.min()) >= 1 - tolerance
         padding = float(
             layer.masked_fill(key_mask[:, None, None], 0).masked_fill(~query_mask[:, None, :, None], 0).max()
         )

@@ -1,9 +1,9 @@
 """The one hook into models: a function registered with transformers' AttentionInterface that sees every layer.
 
 The hook lets the model's own eager attention do the arithmetic, in single precision at least, and notes what went in
-and what came out. It is live only inside `recording`: the model's configs name it for the length of one forward call
-of ours and are put back afterwards, also after an exception. Calls from other threads, and from models that happen to
-share a config, pass through it unrecorded.
+and what came out. It is live only inside `recorded`: the model's configs name it for the length of one forward call of
+ours and are put back afterwards, also after an exception or Ctrl-C. Calls from other threads, and from models that
+happen to share a config, pass through it unrecorded.
 """
 
 from __future__ import annotations
@@ -11,21 +11,23 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedConfig
 from transformers.masking_utils import eager_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 NAME = "bertattn"
 
+T = TypeVar("T")
+
 _CROSS = re.compile(r"encoder_attn|EncDecAttention|cross_?attn|cross_?attention", re.IGNORECASE)
 _lock = threading.RLock()
-_active: WeakKeyDictionary[torch.nn.Module, Recording] = WeakKeyDictionary()
+_local = threading.local()  # .recording: the one that is open in this thread
+_original: dict[int, str] = {}  # what the configs (by id) that name the hook just now named before
 
 
 @dataclass
@@ -43,22 +45,26 @@ class Call:
 
 @dataclass
 class Recording:
-    """The calls of one kind ("encoder", "decoder" or "cross"; None for a model with one kind only), in order."""
+    """The calls of one kind ("encoder", "decoder" or "cross"; None for a model with one kind only), in order.
+
+    Attributes:
+        seen: how many calls there were, kept or not.
+        sinks: whether some of the mass goes to a sink outside the keys.
+        incomplete: whether a layer chose among the keys and left it to the attention function to leave out the others.
+    """
 
     kind: str | None
     layers: Collection[int] | None
     vectors: bool
     paths: dict[torch.nn.Module, str]
-    thread: int = field(default_factory=threading.get_ident)
     calls: dict[int, Call] = field(default_factory=dict)
     seen: int = 0
     sinks: bool = False
+    incomplete: bool = False
 
     def wants(self, module: torch.nn.Module) -> int | None:
         """The number of this layer if it is to be kept."""
-        if self.thread != threading.get_ident():
-            return None
-        if self.kind is not None and kind_of(self.paths[module]) != self.kind:
+        if module not in self.paths or (self.kind is not None and kind_of(self.paths[module]) != self.kind):
             return None
         number, self.seen = self.seen, self.seen + 1
         return number if self.layers is None or number in self.layers else None
@@ -79,6 +85,19 @@ def _eager_of(module: torch.nn.Module) -> Callable[..., tuple[torch.Tensor, torc
         if own is not None:
             return own  # type: ignore[no-any-return]
     return _plain_attention
+
+
+def _found(module: torch.nn.Module, eager: Callable[..., Any]) -> Callable[..., Any]:
+    """What the module would call if it were not for us.
+
+    A forward call that another thread began before the switch has no mask, or not one of numbers to add: only the
+    function it was made for reads it rightly.
+    """
+    config = getattr(module, "config", None)
+    name = getattr(config, "_attn_implementation_internal", None)
+    if name == NAME:
+        name = _original.get(id(config))
+    return eager if name in (None, NAME) else ALL_ATTENTION_FUNCTIONS.get_interface(name, eager)
 
 
 def _plain_attention(
@@ -112,16 +131,19 @@ def attention(
     **keywords: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What models call instead of their own attention while a recording is open."""
-    recording = _active.get(module)
+    recording: Recording | None = getattr(_local, "recording", None)
     own = _eager_of(module)
     number = None if recording is None else recording.wants(module)
     if recording is None or number is None:
+        if attention_mask is None or not attention_mask.is_floating_point():
+            own = _found(module, own)
         return own(module, query, key, value, attention_mask, **keywords)
     kind = torch.promote_types(query.dtype, torch.float32)
     output, weights = own(module, query.to(kind), key.to(kind), value.to(kind), attention_mask, **keywords)
     call = Call(weights)
     sinks = (keywords.get("s_aux"), keywords.get("sinks"), getattr(module, "sinks", None))
     recording.sinks |= any(s is not None for s in sinks)
+    recording.incomplete |= any(keywords.get(name) is not None for name in ("indices", "block_indices"))
     if recording.vectors:
         groups = query.shape[1] // key.shape[1]
         scaling, bias = keywords.get("scaling"), keywords.get("position_bias")
@@ -154,42 +176,58 @@ def _configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
     return list(found.values())
 
 
-@contextmanager
-def switched(model: torch.nn.Module, implementation: str) -> Iterator[None]:
-    """The model with another attention implementation and in evaluation mode; afterwards exactly as it was found.
+def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T]) -> T:
+    """`call()`, the model having another attention implementation and being in evaluation mode meanwhile.
 
-    The private attribute is set, and not `set_attn_implementation` called, because that one misses encoder-decoder
-    pairs, only logs on models without the interface, and is missing on wrappers.
+    Afterwards the model is exactly as it was found. The private attribute is set, and not `set_attn_implementation`
+    called, because that one misses encoder-decoder pairs, only logs on models without the interface, and is missing on
+    wrappers. No context manager, since Ctrl-C may come between its entry and the block that it guards.
     """
     with _lock:
         before = [(config, config._attn_implementation_internal) for config in _configs(model)]
         training = [module for module in model.modules() if module.training]
-        try:
-            for config, _ in before:
-                config._attn_implementation_internal = implementation
-            for module in training:
-                module.training = False
-            yield
-        finally:
+
+        def put_back() -> None:
             for config, value in before:
                 config._attn_implementation_internal = value
+                if value != NAME:
+                    _original.pop(id(config), None)
             for module in training:
                 module.training = True
 
-
-@contextmanager
-def recording(
-    model: torch.nn.Module, *, kind: str | None, layers: Collection[int] | None = None, vectors: bool = False
-) -> Iterator[Recording]:
-    """Record the attention of `model`'s forward calls in this thread; the lock keeps other recordings waiting."""
-    record = Recording(kind, layers, vectors, {module: path for path, module in model.named_modules()})
-    with switched(model, NAME):
-        outer = {module: _active[module] for module in record.paths if module in _active}
-        for module in record.paths:
-            _active[module] = record
         try:
-            yield record
+            for config, value in before:
+                if value != NAME:
+                    _original[id(config)] = value or "eager"
+                config._attn_implementation_internal = implementation
+            for module in training:
+                module.training = False
+            return call()
         finally:
-            for module in record.paths:
-                _active.pop(module, None)
-            _active.update(outer)
+            try:
+                put_back()
+            except BaseException:  # Ctrl-C in the middle of it
+                put_back()
+                raise
+
+
+def recorded(
+    model: torch.nn.Module,
+    call: Callable[[], T],
+    *,
+    kind: str | None = None,
+    layers: Collection[int] | None = None,
+    vectors: bool = False,
+) -> tuple[T, Recording]:
+    """`call()` and the attention of `model`'s forward calls in it; the lock keeps other threads' recordings waiting."""
+    record = Recording(kind, layers, vectors, {module: path for path, module in model.named_modules()})
+
+    def recording() -> T:
+        outer = getattr(_local, "recording", None)
+        try:
+            _local.recording = record
+            return call()
+        finally:
+            _local.recording = outer
+
+    return switched(model, NAME, recording), record

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from bertattn.annotation import Document, DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, InputError, TooLongError, ValidationError
 from bertattn.inputs import TextPair, TokenIds
 from bertattn.tensor import Annotation, Axis
+
+_lock = threading.Lock()  # a fast tokenizer keeps truncation and the reading of special tokens as its own state
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,14 @@ class Prepared:
 
 
 def prepare(
-    x: object, tokenizer: Any, *, limit: int | None, truncate: bool, vocabulary: int | None, spacing: str, target: bool
+    x: object,
+    tokenizer: Any,
+    *,
+    limit: int | None,
+    truncate: bool,
+    vocabulary: int | None,
+    spacing: str,
+    target: bool = False,
 ) -> Prepared:
     """Tokenise one input.
 
@@ -37,20 +47,15 @@ def prepare(
         truncate: cut what is longer instead of refusing it.
         vocabulary: number of rows of the model's embedding table.
         spacing: how the words of a sentence are joined: "single" or "natural".
-        target: read a `TextPair` as source and target of an encoder-decoder.
+        target: read a `str` as the decoder's, which some tokenizers cut by other rules (Marian, mBART).
 
     Raises:
         InputError: no text in it, broken Unicode, not one of the accepted types, ids the model does not have.
         TooLongError: more tokens than `limit`.
         AlignmentError: words that cannot be found among the tokens.
     """
-    if target and isinstance(x, TextPair):
-        options = {"limit": limit, "truncate": truncate, "vocabulary": vocabulary, "spacing": spacing, "target": False}
-        source = prepare(x.first, tokenizer, **options)  # type: ignore[arg-type]
-        made = prepare(x.second, tokenizer, **options)  # type: ignore[arg-type]
-        return Prepared(source.ids, source.token_types, source.axis, None, source.cut + made.cut, made)
     if isinstance(x, str):
-        prepared = _text(x, None, tokenizer, limit=limit, truncate=truncate)
+        prepared = _text(x, None, tokenizer, limit=limit, truncate=truncate, target=target)
     elif isinstance(x, TextPair):
         prepared = _text(x.first, x.second, tokenizer, limit=limit, truncate=truncate)
     elif isinstance(x, Sentence | DocumentWindow):
@@ -92,16 +97,32 @@ def _check_text(text: str) -> None:
         ) from None
 
 
-def _encode(tokenizer: Any, *texts: str, limit: int | None = None) -> Any:
+def _encode(tokenizer: Any, *texts: str, limit: int | None = None, target: bool = False) -> Any:
     """The tokenizer's output. No text is read as a special token, however it is written."""
     options: dict[str, Any] = {} if limit is None else {"truncation": True, "max_length": limit}
     if tokenizer.is_fast:
         options["split_special_tokens"] = True
     else:  # a slow tokenizer may need its added tokens to cut at all (ESM's letters are such), so they stay active
-        read = [token for text in texts for token in tokenizer.all_special_tokens if token in text]
-        if read:
-            raise InputError(f"the text holds {read[0]!r}, which {type(tokenizer).__name__} reads as a special token")
-    return tokenizer(*texts, return_special_tokens_mask=True, verbose=False, **options)
+        _refuse_special([t for text in texts for t in tokenizer.all_special_tokens if t in text], tokenizer)
+    names = ("text_target", "text_pair_target") if target else ("text", "text_pair")
+    with _lock:
+        encoding = tokenizer(
+            **dict(zip(names, texts, strict=False)), return_special_tokens_mask=True, verbose=False, **options
+        )
+    if tokenizer.is_fast:  # SentencePiece has special tokens among its ordinary pieces
+        special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
+        marks = zip(encoding["input_ids"], encoding["special_tokens_mask"], strict=True)
+        read = [number for number, added in marks if not added and number in special]
+        _refuse_special(tokenizer.convert_ids_to_tokens(read), tokenizer)
+    return encoding
+
+
+def _refuse_special(read: Sequence[str], tokenizer: Any) -> None:
+    if read:
+        raise InputError(
+            f"the text holds {read[0]!r}, which {type(tokenizer).__name__} reads as a special token; take it out, or "
+            "give the ids that you mean as TokenIds"
+        )
 
 
 def _columns(encoding: Any, tokenizer: Any) -> tuple[dict[str, Any], tuple[int | None, ...]]:
@@ -125,14 +146,16 @@ def _prepared(encoding: Any, columns: dict[str, Any], **more: Any) -> Prepared:
     return Prepared(tuple(encoding["input_ids"]), None if types is None else tuple(types), Axis(**columns), **more)
 
 
-def _text(text: str, second: str | None, tokenizer: Any, *, limit: int | None, truncate: bool) -> Prepared:
+def _text(
+    text: str, second: str | None, tokenizer: Any, *, limit: int | None, truncate: bool, target: bool = False
+) -> Prepared:
     texts = (text,) if second is None else (text, second)
     for one in texts:
         _check_text(one)
-    encoding, cut = _encode(tokenizer, *texts), 0
+    encoding, cut = _encode(tokenizer, *texts, target=target), 0
     if truncate and limit is not None and len(encoding["input_ids"]) > limit:
         cut = len(encoding["input_ids"]) - limit
-        encoding = _encode(tokenizer, *texts, limit=limit)
+        encoding = _encode(tokenizer, *texts, limit=limit, target=target)
     columns, sequences = _columns(encoding, tokenizer)
     words: list[str] = []
     word_ids: list[Any] = [None] * len(sequences)
@@ -217,7 +240,9 @@ def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Pre
         roles=_tokens.roles_of(x.ids[:kept], tokenizer),  # type: ignore[arg-type]
         segments=x.segments[:kept] if x.segments else (0,) * kept,
     )
-    types = x.token_types or x.segments
+    types = x.token_types
+    if types is None and "token_type_ids" in tokenizer.model_input_names:
+        types = x.segments or (0,) * len(x)
     return Prepared(x.ids[:kept], types[:kept] if types else None, axis, cut=cut)
 
 

@@ -14,7 +14,7 @@ import inspect
 import operator
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -22,7 +22,7 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from bertattn import _fallback, _hook
+from bertattn import _arrays, _fallback, _hook
 from bertattn._prepare import Prepared, prepare
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
@@ -124,7 +124,8 @@ class Extractor:
         name, revision: what to record as the source; the model's own where None.
 
     Raises:
-        ModelError: no transformers model in it, no tokenizer, or a tokenizer with more tokens than the model.
+        ModelError: no transformers model in it, one with block-sparse attention, no tokenizer, an empty one, or one
+            with more tokens than the model.
     """
 
     def __init__(
@@ -140,12 +141,15 @@ class Extractor:
         self.model = _inner_model(model)
         self.tokenizer = tokenizer
         self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
-        self._limit = _token_limit(self.model)
+        sides: Any = self.model
+        self._limit = _token_limit(sides.get_encoder() if self._encoder_decoder else self.model)
+        self._target_limit = _token_limit(sides.get_decoder()) if self._encoder_decoder else None
         self._vocabulary = _embedding_rows(self.model)
         self._causal = _is_causal(self.model)
         self._checked: dict[str, bool] = {}
         self._padding_harmless: dict[str, bool] = {}
-        self._path: str | None = None
+        self._paths: dict[str, str] = {}
+        _check_model(self.model)
         _check_tokenizer(self.model, tokenizer, self._vocabulary)
         self._source = Source(
             model=name or getattr(self.model.config, "_name_or_path", None) or None,
@@ -168,25 +172,35 @@ class Extractor:
         Args:
             name_or_path: as for transformers' `from_pretrained`.
             device: where to run; None takes CUDA, else MPS, else the CPU.
-            dtype: what to compute in; None means float32. Maps are float32 either way.
+            dtype: what to compute in; None means float32. Maps are float32 either way, float64 only of a float64 model.
             revision: branch, tag or commit on the hub.
 
         Raises:
-            ModelError: there is no such model, or the folder holds none.
+            ModelError: there is no such model, or the folder holds none, or not all of its weights.
         """
         name = os.fspath(name_or_path)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-        options: dict[str, Any] = {} if revision is None else {"revision": revision}
+        options: dict[str, Any] = {"trust_remote_code": False}  # or transformers would ask at the terminal
+        if revision is not None:
+            options["revision"] = revision
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            model = AutoModel.from_pretrained(name, dtype=dtype or torch.float32, **options)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            model, report = AutoModel.from_pretrained(
+                name, dtype=dtype or torch.float32, output_loading_info=True, **options
+            )
+        except Exception as error:  # transformers, safetensors and torch raise dozens of kinds
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
                 f"no model could be loaded from {name!r}: {first}; give a model's name on the hub, or a folder with "
                 "config.json, model.safetensors and tokenizer.json"
             ) from error
+        missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
+        if missing:
+            raise ModelError(
+                f"{name!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}, which "
+                "would be random; is this the model's own checkpoint?"
+            )
         return cls(model.to(device).eval(), tokenizer, name=name, revision=revision)
 
     def __repr__(self) -> str:
@@ -229,14 +243,17 @@ class Extractor:
         """A stream of maps, one for each input, in the order of the inputs, computed as it is read.
 
         Inputs are read a window at a time and sorted by length within it, so `inputs` may be endless. Batching and
-        padding change no number by more than rounding.
+        padding change no number by more than rounding. An input that cannot be read raises in its turn, after the maps
+        of those before it.
 
         Args:
             inputs: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or lists of token ids.
-            layers: the layers to keep, counted from 0; None keeps all.
-            attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross"; these two read a
-                `TextPair` as source and target. A decoder-only model has "decoder" only, an encoder "encoder".
-            on_too_long: "error"; "truncate", listed in the stream's `.truncated`; or "skip", listed in `.skipped`.
+            layers: the layers to keep, counted from 0 among those that compute attention; None keeps all.
+            attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross", which read a
+                `TextPair` as source and target; "encoder" takes the source alone too. A decoder-only model has
+                "decoder" only, an encoder "encoder".
+            on_too_long: "error"; "truncate", listed in the stream's `.truncated` (an error for annotated words, which
+                are not cut); or "skip", listed in `.skipped`.
             on_error: "raise", or "skip" an input that cannot be read (no text, broken Unicode, words it cannot find),
                 listed in `.skipped`.
             spacing: how the words of a `Sentence` are joined: "single" spaces (the paper's way) or "natural" text.
@@ -297,6 +314,7 @@ class Extractor:
                         for group, batch in self._batches(members, kind, wanted):
                             for row, prepared in enumerate(group):
                                 ready[position[id(prepared)]] = self._cropped(batch, row, prepared, kind, spacing)
+                            del batch  # before the next is made, or a slow consumer goes on
                         while turn in ready:
                             yield ready.pop(turn)
                             bar.update()
@@ -361,21 +379,36 @@ class Extractor:
         return own
 
     def _prepare(self, x: object, kind: Kind, *, truncate: bool, spacing: str) -> Prepared:
+        if not self._encoder_decoder or not isinstance(x, TextPair):
+            if self._encoder_decoder and kind != "encoder":
+                raise InputError(f"attention={kind!r} needs a source and a target: give TextPair(source, target)")
+            return self._one(x, truncate=truncate, spacing=spacing)
+        source = self._one(x.first, truncate=truncate, spacing=spacing)
+        if kind == "encoder":
+            return source
+        target = self._one(x.second, truncate=truncate, spacing=spacing, target=True)
+        return dataclasses.replace(
+            source,
+            cut=source.cut + target.cut,
+            target=_shifted_right(target, self.model, self.tokenizer, self._target_limit),
+        )
+
+    def _one(self, x: object, *, truncate: bool, spacing: str, target: bool = False) -> Prepared:
         prepared = prepare(
             x,
             self.tokenizer,
-            limit=self._limit,
+            limit=self._target_limit if target else self._limit,
             truncate=truncate,
             vocabulary=self._vocabulary,
             spacing=spacing,
-            target=self._encoder_decoder,
+            target=target,
         )
-        if kind == "encoder":
-            return dataclasses.replace(prepared, target=None)
-        if self._encoder_decoder:
-            if prepared.target is None:
-                raise InputError(f"attention={kind!r} needs a source and a target: give TextPair(source, target)")
-            return dataclasses.replace(prepared, target=_shifted_right(prepared.target, self.model, self.tokenizer))
+        rows = getattr(self.model.config, "type_vocab_size", None)
+        if rows and prepared.token_types and max(prepared.token_types) >= rows:
+            raise InputError(
+                f"token type {max(prepared.token_types)} is beyond the model's {rows}; "
+                "give TokenIds with token_types of zeros, and segments as you like"
+            )
         return prepared
 
     def _bytes_per_square(self) -> int:
@@ -386,14 +419,19 @@ class Extractor:
         return 4 * int(layers) * int(heads)
 
     def _windows(self, items: Iterator[Prepared | None], batch_size: int) -> Iterator[list[Prepared | None]]:
+        """Inputs to be sorted and run together. An error comes after the window of those that were read before it."""
         window: list[Prepared | None] = []
         waiting = 0
-        for item in items:
-            window.append(item)
-            waiting += 0 if item is None else len(item.ids) ** 2 * self._bytes_per_square()
-            if len(window) >= WINDOW_BATCHES * batch_size or waiting >= WAITING_BYTES:
-                yield window
-                window, waiting = [], 0
+        try:
+            for item in items:
+                window.append(item)
+                waiting += 0 if item is None else max(_lengths(item)) ** 2 * self._bytes_per_square()
+                if len(window) >= WINDOW_BATCHES * batch_size or waiting >= WAITING_BYTES:
+                    yield window
+                    window, waiting = [], 0
+        except Exception:
+            yield window
+            raise
         if window:
             yield window
 
@@ -439,20 +477,25 @@ class Extractor:
             model = self.model.get_encoder()
         accepted = inspect.signature(model.forward).parameters
         inputs = self._padded(items, accepted)
+        more = {"output_hidden_states": True} if hidden else {}
+        path = self._paths.get(kind)
         with torch.no_grad():
-            if self._path != "output_attentions":
-                routed = kind if self._encoder_decoder else None
+            if path != "output_attentions":
                 try:
-                    with _hook.recording(self.model, kind=routed, layers=layers, vectors=vectors) as record:
-                        outputs = model(**inputs, **({"output_hidden_states": True} if hidden else {}))
+                    outputs, record = _hook.recorded(
+                        self.model,
+                        lambda: model(**inputs, **more),
+                        kind=kind if self._encoder_decoder else None,
+                        layers=layers,
+                        vectors=vectors,
+                    )
                 except (TypeError, ValueError) as error:
                     raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
-                if record.seen:
-                    self._path = "interface"
-            if self._path != "interface":
+                path = "interface" if record.seen and not record.incomplete else "output_attentions"
+            if path == "output_attentions":
                 every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
-                self._path = "output_attentions"
-        if self._path == "interface":
+        self._paths[kind] = path
+        if path == "interface":
             count = record.seen
             numbers = tuple(sorted(record.calls))
             maps = [record.calls[n].weights for n in numbers]
@@ -465,8 +508,9 @@ class Extractor:
                 f"layers {sorted(layers - set(range(count)))} are not here; "
                 f"the model has {count} (0 to {count - 1}, counted from 0)"
             )
-        if self._path == "interface" and not self._encoder_decoder:
-            stated = getattr(self.model.config, "num_hidden_layers", None) or count
+        if path == "interface" and not self._encoder_decoder:
+            config = self.model.config
+            stated = (getattr(config, "num_hidden_layers", None) or count) * getattr(config, "inner_group_num", 1)
             if count > stated:
                 raise ModelError(
                     f"{self._source.architecture} has {stated} layers but computes attention {count} times: "
@@ -474,25 +518,29 @@ class Extractor:
                 )
         if self._causal is None and not self._encoder_decoder and maps[0].shape[-1] > 1:
             self._causal = all(float(m.triu(1).max()) == 0 for m in maps)
-        normalized = self._check(maps, items, kind)
-        if not normalized and not (self._path == "interface" and record.sinks):
+            if kind == "decoder":
+                self._kind(kind)
+        normalized = self._check(maps, items, kind, path)
+        if not normalized and not (path == "interface" and record.sinks):
             raise ModelError(
                 f"rows of {self._source.architecture}'s attention do not sum to 1, and it has no sinks to tell why"
             )
-        calls = tuple(record.calls[n] for n in numbers) if vectors and self._path == "interface" else ()
+        if path == "output_attentions":
+            maps = [_fallback.widened(m) for m in maps]
+        calls = tuple(record.calls[n] for n in numbers) if vectors and path == "interface" else ()
         states = ()
         if hidden:
             names = ("decoder_hidden_states", "hidden_states") if kind != "encoder" else ("hidden_states",)
             states = next((s for s in (getattr(outputs, n, None) for n in names) if s), ())
             if not states:
                 raise ModelError(f"{self._source.architecture} returns no hidden states")
-        return _Batch(maps, numbers, self._path or "interface", normalized, calls, tuple(states))
+        return _Batch(maps, numbers, path, normalized, calls, tuple(states))
 
-    def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind) -> bool:
+    def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind, path: str) -> bool:
         """Look at the numbers of the first batch, and of the first padded one: later ones come the same way."""
         lengths = {len(p.ids) for p in items} | {len(p.target.ids) for p in items if p.target}
         state = f"{kind} {'padded' if len(lengths) > 1 else 'even'}"
-        if state not in self._checked or self._path == "output_attentions":
+        if state not in self._checked or path == "output_attentions":
             keys = _mask([p.ids if kind != "decoder" or not p.target else p.target.ids for p in items])
             queries = keys if kind != "cross" else _mask([p.target.ids for p in items if p.target])
             device = maps[0].device
@@ -500,7 +548,7 @@ class Extractor:
             self._checked[state] = _fallback.check(maps, queries.to(device), keys.to(device), model=architecture)
         return self._checked[state]
 
-    def _padded(self, items: Sequence[Prepared], accepted: Iterable[str]) -> dict[str, Any]:
+    def _padded(self, items: Sequence[Prepared], accepted: Mapping[str, inspect.Parameter]) -> dict[str, Any]:
         pad = self.tokenizer.pad_token_id
         if pad is None:
             pad = getattr(self.model.config, "pad_token_id", None) or 0
@@ -509,21 +557,24 @@ class Extractor:
             "input_ids": _stacked([p.ids for p in items], int(pad)).to(device),
             "attention_mask": _mask([p.ids for p in items]).long().to(device),
         }
-        if "token_type_ids" in accepted and all(p.token_types is not None for p in items):
-            inputs["token_type_ids"] = _stacked([p.token_types or () for p in items], 0).to(device)
+        if "token_type_ids" in accepted and any(p.token_types for p in items):
+            inputs["token_type_ids"] = _stacked([p.token_types or (0,) * len(p.ids) for p in items], 0).to(device)
         targets = [p.target.ids for p in items if p.target is not None]
         if targets:
             inputs["decoder_input_ids"] = _stacked(targets, int(pad)).to(device)
             inputs["decoder_attention_mask"] = _mask(targets).long().to(device)
         if "use_cache" in accepted:
             inputs["use_cache"] = False
+        if "return_dict" in accepted or any(p.kind is p.VAR_KEYWORD for p in accepted.values()):
+            inputs["return_dict"] = True
         return inputs
 
     def _cropped(self, batch: _Batch, row: int, item: Prepared, kind: Kind, spacing: str) -> AttentionTensor:
         """The maps of one input without padding."""
         queries = item.target.axis if item.target is not None else item.axis
         keys = item.axis if kind == "cross" else queries
-        weights = torch.stack([m[row, :, : len(queries), : len(keys)] for m in batch.maps])
+        device = batch.maps[0].device  # layers may be spread over several
+        weights = torch.stack([m[row, :, : len(queries), : len(keys)].to(device) for m in batch.maps])
         annotated = isinstance(item.annotation, Sentence | DocumentWindow)
         return AttentionTensor._trusted(
             weights=weights,
@@ -536,7 +587,7 @@ class Extractor:
             annotation=item.annotation,
             source=dataclasses.replace(
                 self._source,
-                attention="decoder" if self._causal and not self._encoder_decoder else kind,
+                attention=kind if self._encoder_decoder else "decoder" if self._causal else "encoder",
                 path=batch.path,
                 spacing=spacing if annotated else None,
             ),
@@ -554,17 +605,20 @@ def _numbered(error: BertattnError, index: int) -> BertattnError:
 def _layer_set(layers: int | Iterable[int] | None) -> frozenset[int] | None:
     if layers is None:
         return None
-    chosen = frozenset((layers,) if isinstance(layers, int) else (int(n) for n in layers))
-    if not chosen:
+    given = _arrays.plain(layers)
+    numbers = tuple(_arrays.plain(n) for n in given) if isinstance(given, Iterable) else (given,)
+    if not all(type(n) is int for n in numbers) or isinstance(layers, str):
+        raise SelectionError(f"layers must be numbers counted from 0, but is {layers!r:.60}")
+    if not numbers:
         raise SelectionError("layers names none; None keeps all")
-    return chosen
+    return frozenset(numbers)
 
 
 def _by_length(items: Sequence[Prepared], batch_size: int, bytes_per_square: int) -> Iterator[list[Prepared]]:
     """Batches of similar length, the longest first: if memory is too small, that shows at once."""
     batch: list[Prepared] = []
-    for item in sorted(items, key=lambda p: len(p.ids), reverse=True):
-        longest = len(batch[0].ids) if batch else len(item.ids)
+    for item in sorted(items, key=lambda p: max(_lengths(p)), reverse=True):
+        longest = max(_lengths(batch[0] if batch else item))
         if batch and (len(batch) == batch_size or (len(batch) + 1) * longest**2 * bytes_per_square > WAITING_BYTES):
             yield batch
             batch = []
@@ -583,23 +637,31 @@ def _mask(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     return torch.arange(int(lengths.max())) < lengths[:, None]
 
 
-def _shifted_right(target: Prepared, model: Any, tokenizer: Any) -> Prepared:
-    """The decoder's input for a target: its start token, then the target without its last token."""
+def _shifted_right(target: Prepared, model: Any, tokenizer: Any, limit: int | None) -> Prepared:
+    """The decoder's input for a target: its start token, then the target without the token that ends it."""
     config = getattr(model.config, "decoder", None) or model.config
     start = getattr(model.config, "decoder_start_token_id", None)
+    if start is None and model.config.model_type == "mbart":  # it starts with the language code that ends the target
+        start = target.ids[-1]
     for other in (getattr(config, "bos_token_id", None), tokenizer.bos_token_id, tokenizer.cls_token_id):
         start = other if start is None else start
     if start is None:
         raise ModelError(f"{type(model).__name__} names no decoder_start_token_id; set it in the model's config")
     axis = target.axis
+    ends = len(axis) > 1 and bool(axis.special[-1])
+    end = len(axis) - ends
+    if limit is not None and end + 1 > limit:
+        raise TooLongError(
+            f"the target has {end} tokens but the decoder takes {limit - 1} after its start token; cut the text"
+        )
     columns: dict[str, Any] = {
         "words": axis.words,
-        "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:-1]),
+        "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:end]),
     }
     for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
         column = getattr(axis, name)
-        columns[name] = None if column is None else (first, *column[:-1])
-    return dataclasses.replace(target, ids=(int(start), *target.ids[:-1]), axis=type(axis)(**columns))
+        columns[name] = None if column is None else (first, *column[:end])
+    return dataclasses.replace(target, ids=(int(start), *target.ids[:end]), axis=type(axis)(**columns))
 
 
 def _inner_model(model: Any) -> PreTrainedModel:
@@ -626,7 +688,7 @@ def _is_causal(model: PreTrainedModel) -> bool | None:
     return all(flags) if flags else None
 
 
-def _token_limit(model: PreTrainedModel) -> int | None:
+def _token_limit(model: torch.nn.Module) -> int | None:
     """How many tokens the model takes; None if nothing limits them."""
     limits = [
         table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
@@ -634,7 +696,7 @@ def _token_limit(model: PreTrainedModel) -> int | None:
         if isinstance(table, torch.nn.Embedding)
         and name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions")
     ]
-    stated = getattr(model.config, "max_position_embeddings", None)
+    stated = getattr(getattr(model, "config", None), "max_position_embeddings", None)
     if isinstance(stated, int) and stated > 0:
         limits.append(stated)
     return min(limits, default=None)
@@ -648,12 +710,24 @@ def _embedding_rows(model: PreTrainedModel) -> int | None:
     return getattr(table, "num_embeddings", None)
 
 
+def _check_model(model: PreTrainedModel) -> None:
+    if any(getattr(module, "attention_type", None) == "block_sparse" for module in model.modules()):
+        raise ModelError(
+            f"{type(model).__name__} has block-sparse attention, which gives no maps, and turns itself to full "
+            "attention for short texts; load it with attention_type='original_full'"
+        )
+
+
 def _check_tokenizer(model: PreTrainedModel, tokenizer: Any, rows: int | None) -> None:
     """Refuse a tokenizer that cannot be this model's, warn of one that may not be."""
     if rows is not None and len(tokenizer) > rows:
         raise ModelError(
             f"the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings: "
             "is this the tokenizer of another model?"
+        )
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ModelError(
+            "the tokenizer knows no tokens but special ones: were its files (tokenizer.json, vocab.txt …) left behind?"
         )
     for role in ("pad", "cls", "sep"):
         theirs, ours = getattr(model.config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
