@@ -312,7 +312,7 @@ def test_ctrl_c_at_any_moment_leaves_the_model_as_it_was(name: str) -> None:
     rng = random.Random(0)
     interrupted = 0
     try:
-        for _ in range(150):
+        for _ in range(40):
             try:
                 signal.setitimer(signal.ITIMER_REAL, 1e-6 + usual * rng.random())
                 ext(TEXTS[0])
@@ -323,7 +323,7 @@ def test_ctrl_c_at_any_moment_leaves_the_model_as_it_was(name: str) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert interrupted > 20
+    assert interrupted > 5
 
 
 def test_a_switch_that_is_interrupted_while_it_is_undone_is_undone_to_the_end() -> None:
