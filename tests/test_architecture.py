@@ -23,7 +23,7 @@ FLOORS = (
     # pure functions
     ("alignment", "statistics", "patterns", "testing"),
     # the edges of the world
-    ("readers", "segments", "_prepare", "_hook", "_fallback", "extract", "storage", "figures"),
+    ("readers", "segments", "_prepare", "_hook", "_fallback", "_model", "extract", "storage", "figures"),
     # the doors
     ("demo", "cli", "__main__"),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 from bertattn import _tokens, alignment
 from bertattn.annotation import Document, DocumentWindow, Sentence
-from bertattn.errors import AlignmentError, InputError, TooLongError, ValidationError
+from bertattn.errors import AlignmentError, InputError, ModelError, TooLongError, ValidationError
 from bertattn.inputs import TextPair, TokenIds
 from bertattn.tensor import Annotation, Axis
 
@@ -249,3 +250,30 @@ def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Pre
 def _shown(x: object) -> str:
     text = repr(x)
     return text if len(text) <= 60 else text[:57] + "…"
+
+
+def shifted_right(target: Prepared, model: Any, tokenizer: Any, limit: int | None) -> Prepared:
+    """The decoder's input for a target: its start token, then the target without the token that ends it."""
+    config = getattr(model.config, "decoder", None) or model.config
+    start = getattr(model.config, "decoder_start_token_id", None)
+    if start is None and model.config.model_type == "mbart":  # it starts with the language code that ends the target
+        start = target.ids[-1]
+    for other in (getattr(config, "bos_token_id", None), tokenizer.bos_token_id, tokenizer.cls_token_id):
+        start = other if start is None else start
+    if start is None:
+        raise ModelError(f"{type(model).__name__} names no decoder_start_token_id; set it in the model's config")
+    axis = target.axis
+    ends = len(axis) > 1 and bool(axis.special[-1])
+    end = len(axis) - ends
+    if limit is not None and end + 1 > limit:
+        raise TooLongError(
+            f"the target has {end} tokens but the decoder takes {limit - 1} after its start token; cut the text"
+        )
+    columns: dict[str, Any] = {
+        "words": axis.words,
+        "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:end]),
+    }
+    for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
+        column = getattr(axis, name)
+        columns[name] = None if column is None else (first, *column[:end])
+    return dataclasses.replace(target, ids=(int(start), *target.ids[:end]), axis=type(axis)(**columns))

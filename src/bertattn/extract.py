@@ -13,17 +13,16 @@ import dataclasses
 import inspect
 import operator
 import os
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 import torch
 from tqdm.auto import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 
-from bertattn import _arrays, _fallback, _hook
-from bertattn._prepare import Prepared, prepare
+from bertattn import _arrays, _fallback, _hook, _model
+from bertattn._prepare import Prepared, prepare, shifted_right
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
 from bertattn.inputs import TextPair, TokenIds
@@ -138,19 +137,19 @@ class Extractor:
                 f"tokenizer must be a transformers tokenizer, but is {type(tokenizer).__name__}; "
                 "load it with AutoTokenizer.from_pretrained(name)"
             )
-        self.model = _inner_model(model)
+        self.model = _model.inner_model(model)
         self.tokenizer = tokenizer
         self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
         sides: Any = self.model
-        self._limit = _token_limit(sides.get_encoder() if self._encoder_decoder else self.model)
-        self._target_limit = _token_limit(sides.get_decoder()) if self._encoder_decoder else None
-        self._vocabulary = _embedding_rows(self.model)
-        self._causal = _is_causal(self.model)
+        self._limit = _model.token_limit(sides.get_encoder() if self._encoder_decoder else self.model)
+        self._target_limit = _model.token_limit(sides.get_decoder()) if self._encoder_decoder else None
+        self._vocabulary = _model.embedding_rows(self.model)
+        self._causal = _model.is_causal(self.model)
         self._checked: dict[str, bool] = {}
         self._padding_harmless: dict[str, bool] = {}
         self._paths: dict[str, str] = {}
-        _check_model(self.model)
-        _check_tokenizer(self.model, tokenizer, self._vocabulary)
+        _model.check_model(self.model)
+        _model.check_tokenizer(self.model, tokenizer, self._vocabulary)
         self._source = Source(
             model=name or getattr(self.model.config, "_name_or_path", None) or None,
             revision=revision or getattr(self.model.config, "_commit_hash", None),
@@ -390,7 +389,7 @@ class Extractor:
         return dataclasses.replace(
             source,
             cut=source.cut + target.cut,
-            target=_shifted_right(target, self.model, self.tokenizer, self._target_limit),
+            target=shifted_right(target, self.model, self.tokenizer, self._target_limit),
         )
 
     def _one(self, x: object, *, truncate: bool, spacing: str, target: bool = False) -> Prepared:
@@ -635,105 +634,3 @@ def _stacked(rows: Sequence[Sequence[int]], pad: int) -> torch.Tensor:
 def _mask(rows: Sequence[Sequence[int]]) -> torch.Tensor:
     lengths = torch.tensor([len(row) for row in rows])
     return torch.arange(int(lengths.max())) < lengths[:, None]
-
-
-def _shifted_right(target: Prepared, model: Any, tokenizer: Any, limit: int | None) -> Prepared:
-    """The decoder's input for a target: its start token, then the target without the token that ends it."""
-    config = getattr(model.config, "decoder", None) or model.config
-    start = getattr(model.config, "decoder_start_token_id", None)
-    if start is None and model.config.model_type == "mbart":  # it starts with the language code that ends the target
-        start = target.ids[-1]
-    for other in (getattr(config, "bos_token_id", None), tokenizer.bos_token_id, tokenizer.cls_token_id):
-        start = other if start is None else start
-    if start is None:
-        raise ModelError(f"{type(model).__name__} names no decoder_start_token_id; set it in the model's config")
-    axis = target.axis
-    ends = len(axis) > 1 and bool(axis.special[-1])
-    end = len(axis) - ends
-    if limit is not None and end + 1 > limit:
-        raise TooLongError(
-            f"the target has {end} tokens but the decoder takes {limit - 1} after its start token; cut the text"
-        )
-    columns: dict[str, Any] = {
-        "words": axis.words,
-        "tokens": (tokenizer.convert_ids_to_tokens(int(start)), *axis.tokens[:end]),
-    }
-    for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
-        column = getattr(axis, name)
-        columns[name] = None if column is None else (first, *column[:end])
-    return dataclasses.replace(target, ids=(int(start), *target.ids[:end]), axis=type(axis)(**columns))
-
-
-def _inner_model(model: Any) -> PreTrainedModel:
-    """The transformers model in whatever was given, without its task head."""
-    if not isinstance(model, torch.nn.Module) and isinstance(getattr(model, "model", None), torch.nn.Module):
-        model = model.model  # a pipeline
-    if isinstance(model, torch.nn.Module):
-        for module in model.modules():
-            if isinstance(module, PreTrainedModel):
-                # a head of Longformer chooses which tokens are global, so it stays on
-                whole = getattr(module.config, "model_type", None) == "longformer"
-                return module if whole else module.base_model  # type: ignore[return-value]
-    raise ModelError(
-        f"model must be, or hold, a transformers model, but is {type(model).__name__}; "
-        "use Extractor.from_pretrained(name) to load one by name"
-    )
-
-
-def _is_causal(model: PreTrainedModel) -> bool | None:
-    """Whether the model is a decoder, whose tokens see only those before them; None if its layers do not say."""
-    if getattr(model.config, "is_decoder", False):
-        return True
-    flags = [m.is_causal for m in model.modules() if isinstance(getattr(m, "is_causal", None), bool)]
-    return all(flags) if flags else None
-
-
-def _token_limit(model: torch.nn.Module) -> int | None:
-    """How many tokens the model takes; None if nothing limits them."""
-    limits = [
-        table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
-        for name, table in model.named_modules()
-        if isinstance(table, torch.nn.Embedding)
-        and name.rpartition(".")[2] in ("position_embeddings", "wpe", "embed_positions")
-    ]
-    stated = getattr(getattr(model, "config", None), "max_position_embeddings", None)
-    if isinstance(stated, int) and stated > 0:
-        limits.append(stated)
-    return min(limits, default=None)
-
-
-def _embedding_rows(model: PreTrainedModel) -> int | None:
-    try:
-        table: Any = model.get_input_embeddings()
-    except NotImplementedError:
-        return None
-    return getattr(table, "num_embeddings", None)
-
-
-def _check_model(model: PreTrainedModel) -> None:
-    if any(getattr(module, "attention_type", None) == "block_sparse" for module in model.modules()):
-        raise ModelError(
-            f"{type(model).__name__} has block-sparse attention, which gives no maps, and turns itself to full "
-            "attention for short texts; load it with attention_type='original_full'"
-        )
-
-
-def _check_tokenizer(model: PreTrainedModel, tokenizer: Any, rows: int | None) -> None:
-    """Refuse a tokenizer that cannot be this model's, warn of one that may not be."""
-    if rows is not None and len(tokenizer) > rows:
-        raise ModelError(
-            f"the tokenizer has {len(tokenizer)} tokens but the model only {rows} embeddings: "
-            "is this the tokenizer of another model?"
-        )
-    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
-        raise ModelError(
-            "the tokenizer knows no tokens but special ones: were its files (tokenizer.json, vocab.txt …) left behind?"
-        )
-    for role in ("pad", "cls", "sep"):
-        theirs, ours = getattr(model.config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)
-        if isinstance(theirs, int) and ours is not None and theirs != ours:
-            warnings.warn(
-                f"the model's {role} token is {theirs} but the tokenizer's is {ours}: "
-                "is this the tokenizer of another model?",
-                stacklevel=3,
-            )
