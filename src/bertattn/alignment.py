@@ -38,11 +38,12 @@ def word_ids_from_offsets(offsets: Sequence[Span | None], words: Sequence[Span],
         offsets: the characters of each token; None for special tokens, which belong to no word.
         words: the characters of each word, from left to right.
 
-    >>> word_ids_from_offsets([None, (0, 3), (3, 7), (7, 8), None], [(0, 3), (4, 6), (6, 7), (8, 9)])
-    (None, 0, (1, 2), 3, None)
+    Examples:
+        >>> word_ids_from_offsets([None, (0, 3), (3, 7), (7, 8), None], [(0, 3), (4, 6), (6, 7), (8, 9)])
+        (None, 0, (1, 2), 3, None)
 
-    Raises:
-        ValidationError: words that overlap or are not in order.
+        Raises:
+            ValidationError: words that overlap or are not in order.
     """
     ends = [end for _, end in words]
     for (_, end), (start, _) in pairwise(words):
@@ -78,8 +79,9 @@ def words_of_text(text: str, offsets: Sequence[Span | None], /) -> tuple[tuple[s
         text: what the tokenizer was given.
         offsets: the characters `[start, end)` of each token; None for special tokens.
 
-    >>> words_of_text("Don't go.", [None, (0, 3), (3, 5), (5, 8), (8, 9), None])
-    (("Don't", 'go', '.'), (None, 0, 0, 1, 2, None))
+    Examples:
+        >>> words_of_text("Don't go.", [None, (0, 3), (3, 5), (5, 8), (8, 9), None])
+        (("Don't", 'go', '.'), (None, 0, 0, 1, 2, None))
     """
     spans: list[Span] = []
     for match in _PIECE.finditer(text):
@@ -150,14 +152,15 @@ def merge_subwords(
         MeasureError: numbers that do not add over keys, such as norms of vectors; "max" of rows that are no
             distributions.
 
-    >>> a = AttentionTensor(
-    ...     np.array([[[[.1, .2, .3, .4], [.4, .3, .2, .1], [.25, .25, .25, .25], [.7, .1, .1, .1]]]]),
-    ...     Axis(["a", "play", "##ing", "b"], word_ids=[0, 1, 1, 2], words=["a", "playing", "b"]),
-    ... )
-    >>> merge_subwords(a)["1-1"].round(3)
-    array([[0.1  , 0.5  , 0.4  ],
-           [0.325, 0.5  , 0.175],
-           [0.7  , 0.2  , 0.1  ]])
+    Examples:
+        >>> a = AttentionTensor(
+        ...     np.array([[[[.1, .2, .3, .4], [.4, .3, .2, .1], [.25, .25, .25, .25], [.7, .1, .1, .1]]]]),
+        ...     Axis(["a", "play", "##ing", "b"], word_ids=[0, 1, 1, 2], words=["a", "playing", "b"]),
+        ... )
+        >>> merge_subwords(a)["1-1"].round(3)
+        array([[0.1  , 0.5  , 0.4  ],
+               [0.325, 0.5  , 0.175],
+               [0.7  , 0.2  , 0.1  ]])
     """
     if keys != "sum":
         raise ValidationError(
@@ -336,13 +339,14 @@ def drop_special(attention: AttentionTensor, /, *, renormalize: bool = True) -> 
         MeasureError: `renormalize` for numbers that are no distributions.
         SelectionError: no ordinary token is left, or an axis does not know its special tokens.
 
-    >>> a = AttentionTensor(
-    ...     np.array([[[[.5, .3, .2], [.6, .1, .3], [.2, .2, .6]]]]),
-    ...     Axis(["[CLS]", "a", "b"], roles=["cls", None, None]),
-    ... )
-    >>> drop_special(a)["1-1"].round(2)
-    array([[0.25, 0.75],
-           [0.25, 0.75]])
+    Examples:
+        >>> a = AttentionTensor(
+        ...     np.array([[[[.5, .3, .2], [.6, .1, .3], [.2, .2, .6]]]]),
+        ...     Axis(["[CLS]", "a", "b"], roles=["cls", None, None]),
+        ... )
+        >>> drop_special(a)["1-1"].round(2)
+        array([[0.25, 0.75],
+               [0.25, 0.75]])
     """
     if renormalize and not attention.normalized:
         raise MeasureError(

@@ -55,8 +55,9 @@ class Sentence:
         ValidationError: no words, a word that is not text or is empty, a column of another length, a governor out of
             range, a word that governs itself.
 
-    >>> Sentence(["Dogs", "bark"], governors=[2, 0], relations=["nsubj", "root"]).governors
-    (2, 0)
+    Examples:
+        >>> Sentence(["Dogs", "bark"], governors=[2, 0], relations=["nsubj", "root"]).governors
+        (2, 0)
     """
 
     words: tuple[str, ...]
@@ -118,8 +119,9 @@ class Sentence:
             spacing: "single" joins the words by single spaces (the paper's way); "natural" leaves out the space where
                 `space_after` is False.
 
-        >>> Sentence(["Go", "!"], space_after=[False, True]).text(spacing="natural")
-        ('Go!', ((0, 2), (2, 3)))
+        Examples:
+            >>> Sentence(["Go", "!"], space_after=[False, True]).text(spacing="natural")
+            ('Go!', ((0, 2), (2, 3)))
         """
         if spacing not in ("single", "natural"):
             raise ValidationError(f"spacing must be 'single' or 'natural', but is {spacing!r}")

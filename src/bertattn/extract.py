@@ -1,10 +1,11 @@
 """From a model and texts to a stream of `AttentionTensor`.
 
->>> from bertattn import Extractor, demo
->>> ext = Extractor.from_pretrained(demo.model_path())
->>> a = ext("The cat sat on the mat.")
->>> a.queries.tokens
-('[CLS]', 'the', 'cat', 'sat', 'on', 'the', 'mat', '.', '[SEP]')
+Examples:
+    >>> from bertattn import Extractor, demo
+    >>> ext = Extractor.from_pretrained(demo.model_path())
+    >>> a = ext("The cat sat on the mat.")
+    >>> a.queries.tokens
+    ('[CLS]', 'the', 'cat', 'sat', 'on', 'the', 'mat', '.', '[SEP]')
 """
 
 from __future__ import annotations

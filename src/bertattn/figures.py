@@ -59,11 +59,12 @@ def attention_lines(
         SelectionError: `attention` has no such head.
         MissingExtraError: matplotlib is not installed.
 
-    >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
-    >>> from matplotlib.figure import Figure
-    >>> ax = attention_lines(a, "1-1", ax=Figure().subplots())
-    >>> ax.get_title(), len(ax.collections[0].get_segments())
-    ('Head 1-1', 9)
+    Examples:
+        >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
+        >>> from matplotlib.figure import Figure
+        >>> ax = attention_lines(a, "1-1", ax=Figure().subplots())
+        >>> ax.get_title(), len(ax.collections[0].get_segments())
+        ('Head 1-1', 9)
     """
     _matplotlib("attention_lines")
     from matplotlib.collections import LineCollection
@@ -105,10 +106,11 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
         SelectionError: `attention` has no such head.
         MissingExtraError: matplotlib is not installed.
 
-    >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
-    >>> from matplotlib.figure import Figure
-    >>> attention_matrix(a, "1-1", ax=Figure().subplots()).get_title()
-    'Head 1-1'
+    Examples:
+        >>> a = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
+        >>> from matplotlib.figure import Figure
+        >>> attention_matrix(a, "1-1", ax=Figure().subplots()).get_title()
+        'Head 1-1'
     """
     _matplotlib("attention_matrix")
     from matplotlib import colormaps

@@ -19,8 +19,9 @@ class TextPair:
     Raises:
         ValidationError: one of them is no string.
 
-    >>> TextPair("How are you?", "Fine, thanks.").second
-    'Fine, thanks.'
+    Examples:
+        >>> TextPair("How are you?", "Fine, thanks.").second
+        'Fine, thanks.'
     """
 
     first: str
@@ -46,8 +47,9 @@ class TokenIds:
     Raises:
         ValidationError: no ids, numbers that are no integers from 0, columns of different lengths.
 
-    >>> TokenIds([101, 7592, 102]).ids
-    (101, 7592, 102)
+    Examples:
+        >>> TokenIds([101, 7592, 102]).ids
+        (101, 7592, 102)
     """
 
     ids: tuple[int, ...]

@@ -74,12 +74,13 @@ def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]
         rows: takes an `AttentionTensor` and gives `[layer, head, query]`, or a dict of such, NaN where a row does not
             count.
 
-    >>> import numpy as np
-    >>> @mean_over_queries
-    ... def attention_to_first_key(attention):
-    ...     return attention.weights[..., 0]
-    >>> attention_to_first_key(AttentionTensor(np.array([[[[0.5, 0.5], [0.1, 0.9]]]]), ["a", "b"]))
-    array([[0.3]])
+    Examples:
+        >>> import numpy as np
+        >>> @mean_over_queries
+        ... def attention_to_first_key(attention):
+        ...     return attention.weights[..., 0]
+        >>> attention_to_first_key(AttentionTensor(np.array([[[[0.5, 0.5], [0.1, 0.9]]]]), ["a", "b"]))
+        array([[0.3]])
     """
 
     @functools.wraps(rows)
@@ -114,9 +115,10 @@ def attention_to_offset(attention: AttentionTensor, /, offset: int, *, denominat
     Raises:
         ValidationError: `offset` is not a whole number, or `denominator` is neither.
 
-    >>> import numpy as np
-    >>> attention_to_offset(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd")), -1)
-    array([[0.1875]])
+    Examples:
+        >>> import numpy as np
+        >>> attention_to_offset(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd")), -1)
+        array([[0.1875]])
     """
     if isinstance(offset, bool) or not isinstance(offset, int | np.integer):
         raise ValidationError(f"offset must be a whole number such as -1, but is {offset!r}")
@@ -144,9 +146,10 @@ def attention_to(attention: AttentionTensor, /, keys: Mask, *, queries: Mask | N
     Raises:
         ValidationError: a mask that is not boolean, or of another length than its axis.
 
-    >>> import numpy as np
-    >>> attention_to(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd")), [True, False, True, False])
-    array([[0.5]])
+    Examples:
+        >>> import numpy as np
+        >>> attention_to(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd")), [True, False, True, False])
+        array([[0.5]])
     """
     chosen = _mask("keys", keys, attention.keys)
     return _only(_mass(attention, chosen), _query_mask(queries, attention))
@@ -171,10 +174,11 @@ def attention_to_special(attention: AttentionTensor, /, role: str, *, queries: M
         SelectionError: an unknown role.
         ValidationError: a mask that is not boolean, or of another length than its axis.
 
-    >>> import numpy as np
-    >>> axis = Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"])
-    >>> attention_to_special(AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), axis), "sep").round(4)
-    array([[0.3333]])
+    Examples:
+        >>> import numpy as np
+        >>> axis = Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"])
+        >>> attention_to_special(AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), axis), "sep").round(4)
+        array([[0.3333]])
     """
     keys = attention.keys.role_mask(role)
     return _only(_mass(attention, keys, absent=np.nan), _query_mask(queries, attention))
@@ -193,9 +197,10 @@ def attention_to_punctuation(attention: AttentionTensor, /, *, tokens: Sequence[
     Returns:
         `[layer, head]`, in units of the measure; 0 where the text has no such token.
 
-    >>> import numpy as np
-    >>> attention_to_punctuation(AttentionTensor(np.full((1, 1, 4, 4), 0.25), ["yes", ",", "no", "..."]))
-    array([[0.25]])
+    Examples:
+        >>> import numpy as np
+        >>> attention_to_punctuation(AttentionTensor(np.full((1, 1, 4, 4), 0.25), ["yes", ",", "no", "..."]))
+        array([[0.25]])
     """
     if isinstance(tokens, str):
         raise ValidationError(f"tokens must be a sequence of tokens, but is one string; write ({tokens!r},)")
@@ -222,9 +227,10 @@ def entropy(attention: AttentionTensor, /, *, queries: Mask | None = None, smoot
         MeasureError: the rows are no distributions.
         ValidationError: a mask that is not boolean or of another length, or smoothing outside [0, 1].
 
-    >>> import numpy as np
-    >>> entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
-    array([[1.3863]])
+    Examples:
+        >>> import numpy as np
+        >>> entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
+        array([[1.3863]])
     """
     _needs_distributions("entropy", attention)
     if not 0 <= smoothing <= 1:
@@ -251,9 +257,10 @@ def uniform_entropy(attention: AttentionTensor, /, *, causal: bool | None = None
     Raises:
         MeasureError: the rows are no distributions.
 
-    >>> import numpy as np
-    >>> uniform_entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
-    array([[1.3863]])
+    Examples:
+        >>> import numpy as np
+        >>> uniform_entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
+        array([[1.3863]])
     """
     _needs_distributions("uniform_entropy", attention)
     return _uniform_entropies(attention, causal)
@@ -273,9 +280,10 @@ def normalized_entropy(attention: AttentionTensor, /, *, causal: bool | None = N
     Raises:
         MeasureError: the rows are no distributions.
 
-    >>> import numpy as np
-    >>> normalized_entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
-    array([[1.]])
+    Examples:
+        >>> import numpy as np
+        >>> normalized_entropy(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
+        array([[1.]])
     """
     _needs_distributions("normalized_entropy", attention)
     most: Any = _uniform_entropies(attention, causal)
@@ -296,9 +304,10 @@ def perplexity(attention: AttentionTensor, /) -> Array:
     Raises:
         MeasureError: the rows are no distributions.
 
-    >>> import numpy as np
-    >>> perplexity(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
-    array([[4.]])
+    Examples:
+        >>> import numpy as np
+        >>> perplexity(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd"))).round(4)
+        array([[4.]])
     """
     _needs_distributions("perplexity", attention)
     perplexities: Array = _arrays.exp(_entropies(attention, 0.0))
@@ -318,9 +327,10 @@ def max_weight(attention: AttentionTensor, /) -> Array:
     Raises:
         MeasureError: the rows are no distributions.
 
-    >>> import numpy as np
-    >>> max_weight(AttentionTensor(np.array([[[[0.5, 0.5], [0.1, 0.9]]]]), ["a", "b"]))
-    array([[0.7]])
+    Examples:
+        >>> import numpy as np
+        >>> max_weight(AttentionTensor(np.array([[[[0.5, 0.5], [0.1, 0.9]]]]), ["a", "b"]))
+        array([[0.7]])
     """
     _needs_distributions("max_weight", attention)
     largest: Array = _arrays.float64(_arrays.amax(_arrays.detach(attention.weights), -1))
@@ -344,9 +354,10 @@ def mean_distance(attention: AttentionTensor, /) -> Array:
     Raises:
         MeasureError: the rows are no distributions; `drop_special(..., renormalize=True)` keeps them so.
 
-    >>> import numpy as np
-    >>> mean_distance(AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), list("abc"))).round(4)
-    array([[0.8889]])
+    Examples:
+        >>> import numpy as np
+        >>> mean_distance(AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), list("abc"))).round(4)
+        array([[0.8889]])
     """
     _needs_distributions("mean_distance", attention)
     return _weighted(attention, np.abs(_offsets(attention)))
@@ -370,9 +381,10 @@ def sink_mass(attention: AttentionTensor, /, *, position: int = 0, causal: bool 
         MeasureError: the rows are no distributions.
         ValidationError: `position` is not a whole number from 0.
 
-    >>> import numpy as np
-    >>> sink_mass(AttentionTensor(np.array([[[[1.0, 0.0], [0.5, 0.5]]]]), ["a", "b"]))
-    array([[0.75]])
+    Examples:
+        >>> import numpy as np
+        >>> sink_mass(AttentionTensor(np.array([[[[1.0, 0.0], [0.5, 0.5]]]]), ["a", "b"]))
+        array([[0.75]])
     """
     _needs_distributions("sink_mass", attention)
     if isinstance(position, bool) or not isinstance(position, int | np.integer) or position < 0:
@@ -402,9 +414,10 @@ def sink_rate(
     Raises:
         MeasureError, ValidationError: as for `sink_mass`.
 
-    >>> import numpy as np
-    >>> sink_rate(AttentionTensor(np.array([[[[1.0, 0.0], [0.5, 0.5]]]]), ["a", "b"]))
-    array([[1.]])
+    Examples:
+        >>> import numpy as np
+        >>> sink_rate(AttentionTensor(np.array([[[[1.0, 0.0], [0.5, 0.5]]]]), ["a", "b"]))
+        array([[1.]])
     """
     mass: Any = sink_mass(attention, position=position, causal=causal)
     rate: Array = _arrays.where(_arrays.isnan(mass), mass, _arrays.float64(mass > threshold))
@@ -432,9 +445,10 @@ def previous_token_score(
     Raises:
         ValidationError: an unknown side or denominator.
 
-    >>> import numpy as np
-    >>> previous_token_score(AttentionTensor(np.eye(3, k=-1)[None, None] + np.diag([1.0, 0, 0]), list("abc")))
-    array([[1.]])
+    Examples:
+        >>> import numpy as np
+        >>> previous_token_score(AttentionTensor(np.eye(3, k=-1)[None, None] + np.diag([1.0, 0, 0]), list("abc")))
+        array([[1.]])
     """
     query_codes, key_codes = _codes(attention)
     template = (query_codes >= 0)[:, None] & (key_codes >= 0)[None, :] & (np.abs(_offsets(attention)) == 1)
@@ -461,9 +475,10 @@ def duplicate_token_score(
     Raises:
         ValidationError: an unknown side or denominator.
 
-    >>> import numpy as np
-    >>> duplicate_token_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
-    array([[0.25]])
+    Examples:
+        >>> import numpy as np
+        >>> duplicate_token_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
+        array([[0.25]])
     """
     query_codes, key_codes = _codes(attention)
     same = query_codes[:, None] == key_codes[None, :]
@@ -491,9 +506,10 @@ def induction_score(
     Raises:
         ValidationError: an unknown side or denominator.
 
-    >>> import numpy as np
-    >>> induction_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
-    array([[0.25]])
+    Examples:
+        >>> import numpy as np
+        >>> induction_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
+        array([[0.25]])
     """
     query_codes, key_codes = _codes(attention)
     target = (np.diff(attention.keys.position_array) == 1) & (key_codes[1:] >= 0)
@@ -525,11 +541,12 @@ def surface_patterns(attention: AttentionTensor, /) -> dict[str, Array]:
     Raises:
         MeasureError: the rows are no distributions; the functions of masses take any measure.
 
-    >>> import numpy as np
-    >>> axis = Axis(["[CLS]", "yes", ".", "[SEP]"], roles=["cls", None, None, "sep"])
-    >>> patterns = surface_patterns(AttentionTensor(np.full((1, 1, 4, 4), 0.25), axis))
-    >>> patterns["next"], patterns["bos"]
-    (array([[0.1875]]), array([[nan]]))
+    Examples:
+        >>> import numpy as np
+        >>> axis = Axis(["[CLS]", "yes", ".", "[SEP]"], roles=["cls", None, None, "sep"])
+        >>> patterns = surface_patterns(AttentionTensor(np.full((1, 1, 4, 4), 0.25), axis))
+        >>> patterns["next"], patterns["bos"]
+        (array([[0.1875]]), array([[nan]]))
     """
     _needs_distributions("surface_patterns", attention)
     zero = _no_mass(attention)

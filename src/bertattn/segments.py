@@ -94,14 +94,15 @@ def paragraph_segments(
         ModelError: a tokenizer that does not say which tokens come from which text.
         ValidationError: an option that there is not, or a negative `count`.
 
-    >>> from transformers import BertTokenizer
-    >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "snow", "falls", "it", "melts"]
-    >>> tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)})
-    >>> segments = paragraph_segments([("Snow falls", "It melts")], tokenizer)
-    >>> segments
-    Segments(1; left out: 0 one-line chunks, 0 lines, 0 tokens, 0 segments not chosen)
-    >>> tokenizer.convert_ids_to_tokens(segments[0].ids)
-    ['[CLS]', 'snow', 'falls', '[SEP]', 'it', 'melts', '[SEP]']
+    Examples:
+        >>> from transformers import BertTokenizer
+        >>> vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "snow", "falls", "it", "melts"]
+        >>> tokenizer = BertTokenizer({token: i for i, token in enumerate(vocabulary)})
+        >>> segments = paragraph_segments([("Snow falls", "It melts")], tokenizer)
+        >>> segments
+        Segments(1; left out: 0 one-line chunks, 0 lines, 0 tokens, 0 segments not chosen)
+        >>> tokenizer.convert_ids_to_tokens(segments[0].ids)
+        ['[CLS]', 'snow', 'falls', '[SEP]', 'it', 'melts', '[SEP]']
     """
     for name, value, choices in (
         ("segment_ids", segment_ids, ("pair", "zeros")),

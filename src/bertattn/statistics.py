@@ -53,9 +53,10 @@ class Moments:
         squared_first: sum w^2 (x - mean).
         squared_second: sum w^2 (x - mean)^2.
 
-    >>> total = sum((Moments.of(x) for x in (1.0, 2.0, float("nan"), 6.0)), Moments())
-    >>> float(total.mean), float(total.count), float(total.missing)
-    (3.0, 3.0, 1.0)
+    Examples:
+        >>> total = sum((Moments.of(x) for x in (1.0, 2.0, float("nan"), 6.0)), Moments())
+        >>> float(total.mean), float(total.count), float(total.missing)
+        (3.0, 3.0, 1.0)
     """
 
     count: Numpy = dataclasses.field(default_factory=_zero)
@@ -378,12 +379,13 @@ def summarize(
         ValidationError: an empty stream, no functions or two of one name, a result of another shape, sequences that do
             not belong together.
 
-    >>> from bertattn.patterns import entropy
-    >>> sequences = [AttentionTensor(np.full((1, 1, n, n), 1 / n), ["a"] * n) for n in (2, 4)]
-    >>> summarize(sequences, entropy).mean("entropy").round(4)
-    array([[1.0397]])
-    >>> summarize(sequences, entropy, weighting="query").mean("entropy").round(4)
-    array([[1.1552]])
+    Examples:
+        >>> from bertattn.patterns import entropy
+        >>> sequences = [AttentionTensor(np.full((1, 1, n, n), 1 / n), ["a"] * n) for n in (2, 4)]
+        >>> summarize(sequences, entropy).mean("entropy").round(4)
+        array([[1.0397]])
+        >>> summarize(sequences, entropy, weighting="query").mean("entropy").round(4)
+        array([[1.1552]])
     """
     if isinstance(stream, AttentionTensor):
         raise ValidationError("stream is one AttentionTensor; call the function on it, or give a list: [attention]")

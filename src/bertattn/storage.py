@@ -40,12 +40,13 @@ def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
             say.
         OSError: the folder is not there, may not be written, or is full.
 
-    >>> import tempfile
-    >>> a = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save(Path(folder, "a.safetensors"), a)
-    ...     load(Path(folder, "a.safetensors"))
-    AttentionTensor(attention: 1 layer x 1 head, 2 x 2 tokens, float64 numpy)
+    Examples:
+        >>> import tempfile
+        >>> a = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Path(folder, "a.safetensors"), a)
+        ...     load(Path(folder, "a.safetensors"))
+        AttentionTensor(attention: 1 layer x 1 head, 2 x 2 tokens, float64 numpy)
     """
     path = Path(path)
     if path.is_dir():

@@ -35,11 +35,12 @@ ROW_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 
 def parse_head(name: HeadName) -> tuple[int, int]:
     """(layer, head) counted from 0, from "8-10" (counted from 1, as the paper writes) or from such a pair.
 
-    >>> parse_head("8-10"), parse_head((7, 9))
-    ((7, 9), (7, 9))
+    Examples:
+        >>> parse_head("8-10"), parse_head((7, 9))
+        ((7, 9), (7, 9))
 
-    Raises:
-        SelectionError: `name` is neither.
+        Raises:
+            SelectionError: `name` is neither.
     """
     if isinstance(name, str):
         layer, dash, head = name.partition("-")
@@ -55,8 +56,9 @@ def parse_head(name: HeadName) -> tuple[int, int]:
 def format_head(layer: int, head: int) -> str:
     """The paper's name, counted from 1, of a head counted from 0.
 
-    >>> format_head(7, 9)
-    '8-10'
+    Examples:
+        >>> format_head(7, 9)
+        '8-10'
     """
     return f"{layer + 1}-{head + 1}"
 
@@ -82,8 +84,9 @@ class Axis:
         ValidationError: no tokens, a column of another length, an unknown role, positions that do not increase, a word
             id without its word.
 
-    >>> Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"]).special
-    array([ True, False,  True])
+    Examples:
+        >>> Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"]).special
+        array([ True, False,  True])
     """
 
     tokens: tuple[str, ...]
@@ -157,8 +160,9 @@ class Axis:
         The marks that tokenizers put where a word starts or ends (Ġ, ▁, </w>) are set aside, so "." finds GPT-2's
         "Ġ." too; beyond ASCII, byte-level tokens are compared as they are written ("Ã©" for "é").
 
-        >>> Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"]).token_mask(".", ",")
-        array([False, False,  True, False])
+        Examples:
+            >>> Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"]).token_mask(".", ",")
+            array([False, False,  True, False])
         """
         roles = self.roles or (None,) * len(self)
         return np.array(
@@ -263,10 +267,11 @@ class AttentionTensor:
     Raises:
         ValidationError: naming what does not fit, the value seen, and the remedy.
 
-    >>> import numpy as np
-    >>> a = AttentionTensor(np.full((1, 2, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
-    >>> a["1-2"].shape
-    (3, 3)
+    Examples:
+        >>> import numpy as np
+        >>> a = AttentionTensor(np.full((1, 2, 3, 3), 1 / 3), ["[CLS]", "hi", "[SEP]"])
+        >>> a["1-2"].shape
+        (3, 3)
     """
 
     weights: Array
@@ -515,12 +520,13 @@ class AttentionTensor:
     def replace(self, **changes: Any) -> AttentionTensor:
         """A tensor with some fields changed, validated anew; the others stay, so a new axis often means two.
 
-        >>> a = AttentionTensor(np.eye(2)[None, None], ["hi", "."])
-        >>> a.replace(measure="norm", normalized=False).measure
-        'norm'
+        Examples:
+            >>> a = AttentionTensor(np.eye(2)[None, None], ["hi", "."])
+            >>> a.replace(measure="norm", normalized=False).measure
+            'norm'
 
-        Raises:
-            ValidationError: what was changed does not fit the rest.
+            Raises:
+                ValidationError: what was changed does not fit the rest.
         """
         return dataclasses.replace(self, **changes)
 

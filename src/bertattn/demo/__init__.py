@@ -72,9 +72,10 @@ class DemoResult:
 def passages() -> list[TextPair]:
     """The demo's text: 24 passages of two paragraphs, each at most 128 tokens of the demo's model.
 
-    >>> pairs = passages()
-    >>> len(pairs), pairs[0].first[:16]
-    (24, 'The common swift')
+    Examples:
+        >>> pairs = passages()
+        >>> len(pairs), pairs[0].first[:16]
+        (24, 'The common swift')
     """
     text = resources.files(__name__).joinpath("passages.txt").read_text(encoding="utf-8")
     return [TextPair(*passage.split("\n")) for passage in text.strip().split("\n\n")]

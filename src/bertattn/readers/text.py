@@ -31,9 +31,10 @@ def read_text(source: str | os.PathLike[str] | TextIO, /) -> list[Paragraphs]:
         ReaderError: bytes that are no UTF-8, or a damaged `.gz` file: `path:line:column: what is wrong`.
         FileNotFoundError: there is no such file.
 
-    >>> import io
-    >>> read_text(io.StringIO("One.\\nTwo.\\n\\nThree."))
-    [('One.', 'Two.'), ('Three.',)]
+    Examples:
+        >>> import io
+        >>> read_text(io.StringIO("One.\\nTwo.\\n\\nThree."))
+        [('One.', 'Two.'), ('Three.',)]
     """
     return list(iter_text(source))
 
