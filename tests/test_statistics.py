@@ -285,10 +285,19 @@ class TestSummarize:
         assert partial.sequences == 2
         assert partial.skipped == ((1, "no text"),)
         assert "2 sequences summarized so far" in caught.value.__notes__[-1]
-        assert "from number 3 on" in caught.value.__notes__[-1]
+        assert "summarize the inputs from number 3 on" in caught.value.__notes__[-1]
         resumed = partial + summarize(items[2:], patterns.entropy)
         whole = summarize(items, patterns.entropy)
         assert np.allclose(resumed.mean("entropy"), whole.mean("entropy"), atol=1e-15)
+
+    def test_behind_a_generator_the_note_counts_items_as_nobody_knows_the_inputs(self):
+        items = corpus()
+        stream = Stream([*items[:2], KeyboardInterrupt()], skipped=[(1, "no text")])
+        with pytest.raises(KeyboardInterrupt) as caught:
+            summarize((item for item in stream), patterns.entropy)
+        assert "summarize the items of this iterable from number 2 on" in caught.value.__notes__[-1]
+        resumed = caught.value.partial + summarize(items[2:], patterns.entropy)
+        assert resumed.sequences == len(items)
 
     def test_an_interruption_before_the_first_sequence_has_nothing_to_keep(self):
         with pytest.raises(KeyboardInterrupt) as caught:
@@ -311,6 +320,7 @@ class TestSummarize:
         out, err = capsys.readouterr()
         assert out == ""
         assert "4/4" in err
+        assert "summarize:" in err
         summarize(corpus(), patterns.entropy)
         assert capsys.readouterr() == ("", "")
 
@@ -318,7 +328,10 @@ class TestSummarize:
         ("arguments", "options", "message"),
         [
             ((corpus(),), {}, "at least one function"),
-            ((corpus(), lambda a: a), {}, "has no name .* give one: {'name': function}"),
+            ((corpus(), lambda a: a), {}, "^a lambda has no name .* give one: {'name': function}"),
+            ((corpus(), SimpleNamespace()), {}, "^a SimpleNamespace has no name"),
+            ((corpus(), [patterns.entropy, patterns.max_weight]), {}, "came as one list; pass them one by one"),
+            ((corpus(), {"w": lambda _: np.array([[1.0, np.inf]])}), {}, "^w must be finite, .* infinite in head 1-2"),
             ((corpus(), {"x": 3}), {}, "x must be a function of an AttentionTensor, but is int"),
             ((corpus(), patterns.entropy, patterns.entropy), {}, "two statistics are called 'entropy'"),
             ((corpus(), patterns.entropy, patterns.surface_patterns), {}, "two statistics are called 'entropy'"),

@@ -283,6 +283,7 @@ class Summary(Result):
         return self[statistic].interval(level)
 
     def __add__(self, other: object) -> Summary:
+        """The two as one stream, up to rounding. The indices in `skipped` and `truncated` stay those of each stream."""
         if not isinstance(other, Summary):
             return NotImplemented
         _check_alike(self, other)
@@ -360,24 +361,26 @@ def summarize(
     """Mean and standard error of metrics over a corpus, in one pass that holds one sequence at a time.
 
     Args:
-        stream: the sequences, such as `extractor.extract(texts)` or a list.
+        stream: the sequences, such as `extractor.extract(texts)` or a list. To change each on the way use
+            `stream.map(function)`, which keeps the records of skipped inputs that a generator would lose.
         functions: each takes an `AttentionTensor` and gives `[layer, head]`, or a dict of such. A statistic has its
             function's name (`functools.partial` is looked through), or its key in the dict; in a mapping
             `{name: function}` it has the name given there (`name.key` for a dict's).
         weighting: "sequence" averages the values of the sequences, as Clark et al. (2019) do; "query" pools over query
             rows, so that long sequences weigh more. The second needs functions with `.rows`: see
             `patterns.mean_over_queries`.
-        progress: show a bar on standard error.
+        progress: show a bar on standard error; of an extractor's stream use this one or its own, as two overwrite each
+            other.
 
     Returns:
         A `Summary`. Values that are NaN are counted as missing, not averaged.
 
     An exception on the way, Ctrl-C among them, has the summary of what was done so far as its attribute `partial`, and
-    says at which input to resume: `error.partial + summarize(rest, ...)`.
+    says at which input (or item, of an iterable without `.skipped`) to resume: `error.partial + summarize(rest, ...)`.
 
     Raises:
-        ValidationError: an empty stream, no functions or two of one name, a result of another shape, sequences that do
-            not belong together.
+        ValidationError: an empty stream, no functions or two of one name, a result of another shape or an infinite one,
+            sequences that do not belong together.
 
     Examples:
         >>> from bertattn.patterns import entropy
@@ -400,7 +403,9 @@ def summarize(
 
     total: Summary | None = None
     try:
-        with tqdm(total=operator.length_hint(stream) or None, disable=not progress, unit="sequence") as bar:
+        with tqdm(
+            total=operator.length_hint(stream) or None, disable=not progress, unit="sequence", desc="summarize"
+        ) as bar:
             for index, attention in enumerate(stream):
                 total = _extended(total, attention, metrics, weighting, index)
                 bar.update()
@@ -408,9 +413,12 @@ def summarize(
         if total is not None:
             read = _inputs_read(total.sequences, stream)
             error.partial = _with_records(total, stream, before=read)  # type: ignore[attr-defined]
+            rest = f"inputs from number {read} on"
+            if not hasattr(stream, "skipped"):  # behind a generator nobody can tell which inputs gave these items
+                rest = f"items of this iterable from number {read} on (inputs that it skipped are no items)"
             error.add_note(
                 f"the {total.sequences} sequences summarized so far are in this exception's .partial; "
-                f"to resume, summarize the inputs from number {read} on and add"
+                f"to resume, summarize the {rest}, counted from 0, and add"
             )
         raise
     if total is None:
@@ -451,6 +459,11 @@ def _named(functions: tuple[Metric | Mapping[str, Metric], ...]) -> list[tuple[s
         if isinstance(entry, Mapping):
             named += [(str(name), True, function) for name, function in entry.items()]
         else:
+            if isinstance(entry, list | tuple | set | frozenset):
+                raise ValidationError(
+                    f"the functions came as one {type(entry).__name__}; pass them one by one: "
+                    "summarize(stream, first, second)"
+                )
             named.append((_name_of(entry), False, entry))
     if not named:
         raise ValidationError("give at least one function, such as bertattn.patterns.surface_patterns")
@@ -467,7 +480,8 @@ def _name_of(function: object) -> str:
         inner = inner.func
     name = getattr(inner, "__name__", None)
     if name is None or name == "<lambda>":
-        raise ValidationError(f"{function!r} has no name to call its statistic by; give one: {{'name': function}}")
+        what = "a lambda" if name else f"a {type(inner).__name__}"
+        raise ValidationError(f"{what} has no name to call its statistic by; give one: {{'name': function}}")
     return str(name)
 
 
@@ -528,6 +542,12 @@ def _of_one(attention: AttentionTensor, metrics: list[tuple[str, bool, Metric]],
             if values[part].shape != shape:
                 wanted = "[layer, head, query]" if weighting == "query" else "[layer, head]"
                 raise ValidationError(f"{part} must give {wanted} = {shape}, but gave shape {values[part].shape}")
+            if np.isinf(values[part]).any():
+                layer, head = np.argwhere(np.isinf(values[part]))[0][:2]
+                raise ValidationError(
+                    f"{part} must be finite, or NaN where it is undefined, but is infinite in head "
+                    f"{format_head(attention.layers[layer], attention.heads[head])}"
+                )
         names += parts
     _check_names(names)
     table = np.stack([values[name] for name in names]) if names else np.zeros((0, layers, heads))
