@@ -10,6 +10,7 @@ import torch
 
 from bertattn import AttentionTensor, Axis, patterns
 from bertattn.errors import MeasureError, SelectionError, ValidationError
+from bertattn.tensor import Source
 
 NAMES = [
     "previous", "self", "next", "cls", "sep", "bos", "eos", "punctuation", "sep_to_sep", "other_to_sep", "entropy",
@@ -340,6 +341,55 @@ def test_a_metric_of_ones_own_has_rows():
     assert value(to_first(a, scale=10)) == pytest.approx(3)
     assert to_first.rows(a, scale=1).tolist() == [[[0.1, 0.5]]]
     assert (to_first.__name__, to_first.__doc__) == ("to_first", "Mine.")
+
+
+@pytest.mark.parametrize("give", [lambda a: a.weights, lambda a: a.weights[..., 0, 0], lambda a: {"x": a.weights}])
+def test_a_metric_of_another_shape_is_refused(give):
+    with pytest.raises(ValidationError, match=r"\[layer, head, query\] = \(1, 1, 3\), but gave shape \(1, 1"):
+        patterns.mean_over_queries(give)(uniform(3))
+
+
+def test_what_is_no_tensor_is_refused_by_name():
+    with pytest.raises(ValidationError, match="entropy needs an AttentionTensor, but got str; an Extractor makes one"):
+        patterns.entropy("x")
+
+
+def cross():
+    """Two target queries that see all four source keys but, as a causal map would, no later one."""
+    rows = np.array([[1.0, 0, 0, 0], [0.5, 0.5, 0, 0]])[None, None]
+    return AttentionTensor(rows, list("ab"), list("abcd"), source=Source(attention="cross"))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        functools.partial(patterns.attention_to_offset, offset=-1),
+        patterns.mean_distance,
+        patterns.previous_token_score,
+        patterns.duplicate_token_score,
+        patterns.induction_score,
+    ],
+)
+def test_metrics_of_distance_refuse_cross_attention(function):
+    name = getattr(function, "func", function).__name__
+    with pytest.raises(MeasureError, match=f"^{name} compares the positions .* use attention="):
+        function(cross())
+
+
+def test_in_cross_attention_no_neighbours_are_defined_but_the_rest_is():
+    found = patterns.surface_patterns(cross())
+    assert all(np.isnan(value(found[name])) for name in ("previous", "self", "next"))
+    assert value(found["entropy"]) == pytest.approx(np.log(2) / 2)
+    assert value(found["uniform_entropy"]) == pytest.approx(np.log(4))
+
+
+def test_cross_attention_is_never_causal():
+    assert value(patterns.uniform_entropy(cross())) == pytest.approx(np.log(4))
+    assert value(patterns.normalized_entropy(cross())) == pytest.approx(np.log(2) / 2 / np.log(4))
+    assert value(patterns.sink_mass(cross(), position=1)) == pytest.approx(0.25)
+    for function in (patterns.uniform_entropy, patterns.normalized_entropy, patterns.sink_mass):
+        with pytest.raises(MeasureError, match="causal=True does not fit cross-attention"):
+            function(cross(), causal=True, **({"position": 1} if function is patterns.sink_mass else {}))
 
 
 MASSES = [

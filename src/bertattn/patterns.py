@@ -1,10 +1,14 @@
 """What each attention head attends to: neighbours, special tokens, punctuation (Clark et al. 2019, section 3).
 
-Every function takes an `AttentionTensor` and gives one number a head, `[layer, head]`, in double precision, as the same
-kind of array. Each is a mean over query rows; rows without mass (all NaN) and rows outside `queries` do not count, and
-where no row counts the result is NaN. `function.rows(...)` gives the row values themselves, `[layer, head, query]`, NaN
-where a row does not count; `summarize(..., weighting="query")` pools those. Special tokens are queries and keys like
-any other unless a function says otherwise.
+Every metric takes an `AttentionTensor` and gives one number a head, `[layer, head]`, in double precision, as the same
+kind of array; `surface_patterns` gives a dict of such. Each is a mean over query rows; rows without mass (all NaN) and
+rows outside `queries` do not count, and where no row counts the result is NaN. `function.rows(...)` gives the row
+values themselves, `[layer, head, query]`, NaN where a row does not count; `summarize(..., weighting="query")` pools
+those. `sink_rate` alone is a fact about the whole sequence and has no `.rows`. `mean_over_queries` makes a metric of a
+function of your own. Special tokens are queries and keys like any other unless a function says otherwise.
+
+In cross-attention queries and keys stand in two sequences, whose positions do not compare: metrics of distance and of
+earlier tokens refuse it.
 """
 
 from __future__ import annotations
@@ -74,6 +78,8 @@ def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]
         rows: takes an `AttentionTensor` and gives `[layer, head, query]`, or a dict of such, NaN where a row does not
             count.
 
+    The metric raises ValidationError where it is given no `AttentionTensor`, or `rows` gives another shape.
+
     Examples:
         >>> import numpy as np
         >>> @mean_over_queries
@@ -85,7 +91,18 @@ def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]
 
     @functools.wraps(rows)
     def metric(attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        name = getattr(rows, "__name__", "the metric")
+        if not isinstance(attention, AttentionTensor):
+            raise ValidationError(
+                f"{name} needs an AttentionTensor, but got {type(attention).__name__}; an Extractor makes one of a text"
+            )
         values: Any = rows(attention, *args, **kwargs)
+        for part, numbers in (values if isinstance(values, dict) else {name: values}).items():
+            if np.shape(numbers) != attention.shape[:3]:
+                raise ValidationError(
+                    f"{part} must give one value for each query row, [layer, head, query] = {attention.shape[:3]}, "
+                    f"but gave shape {tuple(np.shape(numbers))}"
+                )
         if not isinstance(values, dict):
             return _arrays.nan_mean(values)
         means = _arrays.nan_mean(_arrays.stack(list(values.values())))
@@ -113,6 +130,7 @@ def attention_to_offset(attention: AttentionTensor, /, offset: int, *, denominat
         `[layer, head]`, in units of the measure (probability mass for attention); NaN where no query counts.
 
     Raises:
+        MeasureError: cross-attention: positions of two sequences do not compare.
         ValidationError: `offset` is not a whole number, or `denominator` is neither.
 
     Examples:
@@ -120,6 +138,7 @@ def attention_to_offset(attention: AttentionTensor, /, offset: int, *, denominat
         >>> attention_to_offset(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abcd")), -1)
         array([[0.1875]])
     """
+    _needs_one_sequence("attention_to_offset", attention)
     if isinstance(offset, bool) or not isinstance(offset, int | np.integer):
         raise ValidationError(f"offset must be a whole number such as -1, but is {offset!r}")
     _one_of("denominator", denominator, ("n", "available"))
@@ -249,13 +268,13 @@ def uniform_entropy(attention: AttentionTensor, /, *, causal: bool | None = None
     Args:
         attention: distributions over keys.
         causal: whether queries reach no later key. None finds out from the weights: a map is causal where every key
-            after its query has exactly 0 in all heads. Say it for maps made by hand.
+            after its query has exactly 0 in all heads, and cross-attention never is. Say it for maps made by hand.
 
     Returns:
         `[layer, head]` in nats, the same for every head but for rows without mass, which do not count.
 
     Raises:
-        MeasureError: the rows are no distributions.
+        MeasureError: the rows are no distributions, or cross-attention with `causal=True`.
 
     Examples:
         >>> import numpy as np
@@ -278,7 +297,7 @@ def normalized_entropy(attention: AttentionTensor, /, *, causal: bool | None = N
         `[layer, head]`, from 0 to 1. A query that reaches a single key does not count, so one token alone gives NaN.
 
     Raises:
-        MeasureError: the rows are no distributions.
+        MeasureError: as for `uniform_entropy`.
 
     Examples:
         >>> import numpy as np
@@ -352,13 +371,15 @@ def mean_distance(attention: AttentionTensor, /) -> Array:
         `[layer, head]` in positions of the axes.
 
     Raises:
-        MeasureError: the rows are no distributions; `drop_special(..., renormalize=True)` keeps them so.
+        MeasureError: cross-attention, or the rows are no distributions (`drop_special(..., renormalize=True)` keeps
+            them so).
 
     Examples:
         >>> import numpy as np
         >>> mean_distance(AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), list("abc"))).round(4)
         array([[0.8889]])
     """
+    _needs_one_sequence("mean_distance", attention)
     _needs_distributions("mean_distance", attention)
     return _weighted(attention, np.abs(_offsets(attention)))
 
@@ -378,7 +399,7 @@ def sink_mass(attention: AttentionTensor, /, *, position: int = 0, causal: bool 
         `[layer, head]`, probability mass; NaN where no key stands at that position.
 
     Raises:
-        MeasureError: the rows are no distributions.
+        MeasureError: as for `uniform_entropy`.
         ValidationError: `position` is not a whole number from 0.
 
     Examples:
@@ -391,7 +412,7 @@ def sink_mass(attention: AttentionTensor, /, *, position: int = 0, causal: bool 
         raise ValidationError(f"position must be a whole number from 0, but is {position!r}")
     rows = _mass(attention, attention.keys.position_array == position, absent=np.nan)
     before = attention.queries.position_array < position
-    hidden = before.any() and (_is_causal(attention) if causal is None else causal)
+    hidden = before.any() and _is_causal(attention, causal)
     return _only(rows, np.asarray(~before) if hidden else None)
 
 
@@ -443,6 +464,7 @@ def previous_token_score(
         `[layer, head]`, in units of the measure; NaN where no query has a target.
 
     Raises:
+        MeasureError: cross-attention: positions of two sequences do not compare.
         ValidationError: an unknown side or denominator.
 
     Examples:
@@ -450,6 +472,7 @@ def previous_token_score(
         >>> previous_token_score(AttentionTensor(np.eye(3, k=-1)[None, None] + np.diag([1.0, 0, 0]), list("abc")))
         array([[1.]])
     """
+    _needs_one_sequence("previous_token_score", attention)
     query_codes, key_codes = _codes(attention)
     template = (query_codes >= 0)[:, None] & (key_codes >= 0)[None, :] & (np.abs(_offsets(attention)) == 1)
     return _template_score(attention, template & _on_side(side, _offsets(attention)), denominator)
@@ -473,6 +496,7 @@ def duplicate_token_score(
         `[layer, head]`, in units of the measure; NaN where no query has a target: no token is repeated.
 
     Raises:
+        MeasureError: cross-attention: positions of two sequences do not compare.
         ValidationError: an unknown side or denominator.
 
     Examples:
@@ -480,6 +504,7 @@ def duplicate_token_score(
         >>> duplicate_token_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
         array([[0.25]])
     """
+    _needs_one_sequence("duplicate_token_score", attention)
     query_codes, key_codes = _codes(attention)
     same = query_codes[:, None] == key_codes[None, :]
     return _template_score(attention, same & _on_side(side, _offsets(attention)), denominator)
@@ -504,6 +529,7 @@ def induction_score(
         `[layer, head]`, in units of the measure; NaN where no query has a target.
 
     Raises:
+        MeasureError: cross-attention: positions of two sequences do not compare.
         ValidationError: an unknown side or denominator.
 
     Examples:
@@ -511,6 +537,7 @@ def induction_score(
         >>> induction_score(AttentionTensor(np.full((1, 1, 4, 4), 0.25), list("abab")))
         array([[0.25]])
     """
+    _needs_one_sequence("induction_score", attention)
     query_codes, key_codes = _codes(attention)
     target = (np.diff(attention.keys.position_array) == 1) & (key_codes[1:] >= 0)
     before = np.concatenate([[-2], np.where(target, key_codes[:-1], -2)])
@@ -524,7 +551,7 @@ def surface_patterns(attention: AttentionTensor, /) -> dict[str, Array]:
 
     Always the same names, each the result of the function beside it:
 
-    - "previous", "self", "next": `attention_to_offset` with -1, 0, +1
+    - "previous", "self", "next": `attention_to_offset` with -1, 0, +1; NaN in cross-attention
     - "cls", "sep", "bos", "eos": `attention_to_special`; NaN where the sequence has no such token
     - "punctuation": `attention_to_punctuation`
     - "sep_to_sep", "other_to_sep": `attention_to_special` to "sep", from "sep" and from all other queries
@@ -552,7 +579,7 @@ def surface_patterns(attention: AttentionTensor, /) -> dict[str, Array]:
     zero = _no_mass(attention)
     rows: dict[str, Any] = {}
     for name, offset in (("previous", -1), ("self", 0), ("next", 1)):
-        rows[name] = _with_neighbours(zero + 0, attention, offset)
+        rows[name] = zero + np.nan if _is_cross(attention) else _with_neighbours(zero + 0, attention, offset)
     for role in ("cls", "sep", "bos", "eos"):
         rows[role] = _mass(attention, attention.keys.role_mask(role), absent=np.nan)
     rows["punctuation"] = _mass(attention, attention.keys.token_mask(".", ","))
@@ -572,6 +599,18 @@ def _needs_distributions(name: str, attention: AttentionTensor) -> None:
         raise MeasureError(
             f"{name} needs rows that are distributions over keys, but this is the measure {attention.measure!r} with "
             "normalized=False; renormalize its rows first, or use a function of masses such as attention_to"
+        )
+
+
+def _is_cross(attention: AttentionTensor) -> bool:
+    return attention.source is not None and attention.source.attention == "cross"
+
+
+def _needs_one_sequence(name: str, attention: AttentionTensor) -> None:
+    if _is_cross(attention):
+        raise MeasureError(
+            f"{name} compares the positions of queries and keys, but in cross-attention they stand in two sequences; "
+            'use attention="encoder" or "decoder" maps, or a function of key classes such as attention_to'
         )
 
 
@@ -673,7 +712,7 @@ def _entropies(attention: AttentionTensor, smoothing: float) -> Array:
 
 def _uniform_entropies(attention: AttentionTensor, causal: bool | None) -> Array:
     reached = np.full(len(attention.queries), len(attention.keys))
-    if _is_causal(attention) if causal is None else causal:
+    if _is_causal(attention, causal):
         reached = (_offsets(attention) <= 0).sum(1)
     rows: Array = _no_mass(attention)
     rows += _arrays.like(np.log(np.where(reached > 0, reached, np.nan)), rows)
@@ -685,8 +724,15 @@ def _offsets(attention: AttentionTensor) -> Numpy:
     return attention.keys.position_array[None, :] - attention.queries.position_array[:, None]
 
 
-def _is_causal(attention: AttentionTensor) -> bool:
-    """Whether every key after its query has exactly 0 in all heads. No comparison holds for the NaN of empty rows."""
+def _is_causal(attention: AttentionTensor, said: bool | None) -> bool:
+    """What the caller said, or whether every key after its query has exactly 0 in all heads; the NaN of empty rows
+    does not count."""
+    if _is_cross(attention):
+        if said:
+            raise MeasureError("causal=True does not fit cross-attention, whose queries reach every key; leave it out")
+        return False
+    if said is not None:
+        return said
     later = _offsets(attention) > 0
     if not later.any():
         return False
