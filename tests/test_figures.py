@@ -300,7 +300,30 @@ def test_one_undefined_panel_leaves_the_other_its_scale() -> None:
     upper, lower = figure.axes
     assert texts(upper) == []
     assert texts(lower) == ["undefined in every head"]
+    assert [t.get_text() for t in lower.get_legend().get_texts()] == [
+        "[SEP] → [SEP] (undefined)",
+        "other → [SEP] (undefined)",
+    ]
     assert len(upper.get_yticks()) > 2
+
+
+@pytest.mark.parametrize("function", [figures.special_token_figure, figures.entropy_figure])
+def test_values_far_from_zero_and_close_together_stay_clear_of_the_top(function: object) -> None:
+    summary = FakeSummary({name: np.full((3, 4), 0.3) for name in NAMES})
+    for ax in function(summary, figure=Figure()).axes:
+        assert 0.3 / ax.get_ylim()[1] == pytest.approx(1 / 1.05)
+
+
+@pytest.mark.parametrize("tokens", [2, 60, 105, 200])
+def test_matrix_of_many_tokens_keeps_its_labels_on_the_page(tokens: int) -> None:
+    attention = tensor(np.eye(tokens), tuple("internationalizing" for _ in range(tokens)))
+    figure = figures.attention_matrix(attention, "1-1").figure
+    figure.draw_without_rendering()
+    (width, height), box = figure.get_size_inches(), figure.get_tightbbox()
+    assert box.x0 > 0
+    assert box.y0 > 0
+    assert box.x1 < width
+    assert box.y1 < height
 
 
 # all of them
@@ -355,6 +378,20 @@ def test_same_figure_same_bytes(suffix: str, tmp_path: Path) -> None:
     assert written[0] == written[1]
     assert len(written[0]) > 1000
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"a{suffix}", f"b{suffix}"]
+
+
+def test_save_takes_axes_and_writes_their_whole_figure(tmp_path: Path) -> None:
+    figure = figures.entropy_figure(fake_summary(), figure=Figure())
+    figures.save(figure, tmp_path / "figure.png")
+    figures.save(figure.axes[1], tmp_path / "axes.png")
+    assert (tmp_path / "axes.png").read_bytes() == (tmp_path / "figure.png").read_bytes()
+
+
+def test_save_takes_axes_of_a_subfigure(tmp_path: Path) -> None:
+    figure = Figure()
+    figures.save(figure.subfigures(1, 2)[0].subplots(), tmp_path / "axes.png")
+    figures.save(figure, tmp_path / "figure.png")
+    assert (tmp_path / "axes.png").read_bytes() == (tmp_path / "figure.png").read_bytes()
 
 
 def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

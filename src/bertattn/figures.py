@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -119,7 +119,7 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
     queries, keys = weights.shape
     if ax is None:
         side = min(12.0, max(3.0, 1.2 + 0.19 * max(queries, keys)))
-        ax = _new_axes(figsize=(side + 0.9, side))
+        ax = _new_axes(figsize=(1.05 * side + 0.9, side))  # the scale grows with the matrix
     largest = float(np.nanmax(np.abs(weights), initial=0.0)) or 1.0
     signed = bool((np.nan_to_num(weights) < 0).any())
     low, high = (0.0, 1.0) if attention.normalized else (-largest if signed else 0.0, largest)
@@ -226,7 +226,7 @@ def by_layer(
     if reference is not None and not np.isnan(reference[1]):
         ax.axhline(reference[1], color="0.35", linestyle=(0, (4, 2)), linewidth=1.2, label=reference[0], zorder=1)
     for i, (series, name) in enumerate(zip(values, names, strict=True)):
-        label = f"{name} (undefined)" if undefined[i] and not all(undefined) else name
+        label = f"{name} (undefined)" if undefined[i] else name
         color, marker = colors[i % len(colors)], MARKERS[i % len(MARKERS)]
         middle = (i - (len(values) - 1) / 2) * width
         spread = np.linspace(-0.4, 0.4, series.shape[1]) * width if series.shape[1] > 1 else np.zeros(1)
@@ -341,21 +341,31 @@ def _two_panels(
     for ax, series, colors in zip(panels, (upper, lower), (COLORS, lower_colors), strict=True):
         labels = list(series.values())
         by_layer(summary, list(series), labels=labels, colors=colors, ylabel=ylabel, reference=line, ax=ax)
+        ax.update_datalim([(0, 0)], updatex=False)  # so that the margin above is a share of the whole axis
+        ax.autoscale_view(scalex=False)
         ax.set_ylim(bottom=0)
     panels[0].set_xlabel("")
     return figure
 
 
-def save(figure: Figure, path: str | os.PathLike[str], /, *, dpi: int = 160) -> None:
+def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 160) -> None:
     """Write a figure in the format of the name's ending; the same figure gives the same bytes (no date, fixed ids).
 
     The file is written under another name and renamed when it is whole.
 
+    Args:
+        figure: the figure, or axes: then the whole figure that they are part of.
+        path: the file.
+        dpi: dots per inch of formats made of dots.
+
     Raises:
-        StorageError: matplotlib does not know the format.
+        StorageError: matplotlib does not know the format, or the folder is not there.
     """
     from matplotlib import rc_context
+    from matplotlib.axes import Axes
 
+    if isinstance(figure, Axes):
+        figure = cast("Figure", figure.get_figure(root=True))
     path = Path(path)
     kind = path.suffix.removeprefix(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
