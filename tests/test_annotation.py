@@ -141,15 +141,21 @@ def test_fields_can_be_read_as_plain_dicts() -> None:
         ({"words": ["a"], "metadata": ["x"]}, "metadata must be a mapping, but is ['x']"),
         (
             {"words": ["a", "b"], "governors": [3, 0]},
-            "governor of word 0 ('a') is 3; governors count words from 1 to 2, 0 is the root",
+            "governor of 'a' is 3; governors are whole numbers that count the words from 1, here to 2",
         ),
-        ({"words": ["a"], "governors": [-1]}, "governor of word 0 ('a') is -1; governors count words from 1 to 1"),
-        ({"words": ["a"], "governors": ["0"]}, "governor of word 0 ('a') is '0'; governors count words from 1 to 1"),
+        (
+            {"words": ["a"], "governors": [-1]},
+            "governor of 'a' is -1; governors are whole numbers that count",
+        ),
+        (
+            {"words": ["a"], "governors": ["0"]},
+            "governor of 'a' is '0'; governors are whole numbers that count",
+        ),
         (
             {"words": ["a"], "governors": [False]},
-            "governor of word 0 ('a') is False; governors count words from 1 to 1",
+            "governor of 'a' is False; governors are whole numbers that count",
         ),
-        ({"words": ["a", "b"], "governors": [0, 2]}, "word 1 ('b') governs itself (governor 2)"),
+        ({"words": ["a", "b"], "governors": [0, 2]}, "'b', word 2 counted from 1, governs itself"),
     ],
 )
 def test_bad_sentences_are_refused(fields, message) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
 import random
 import signal
 import threading
@@ -471,3 +472,52 @@ def test_code_of_a_repository_is_neither_run_nor_asked_about(folder: Path, capsy
     with pytest.raises(ModelError, match="no model could be loaded"):
         Extractor.from_pretrained(folder, device="cpu")
     assert "Do you wish to run" not in capsys.readouterr().out
+
+
+def test_a_mapped_stream_keeps_the_records_and_the_order() -> None:
+    ext = Extractor(*model_zoo.build("bert"))
+    stream = ext.extract(["The cat.", "", "the " * 200, "A bird sang."], on_error="skip", on_too_long="truncate")
+    words = stream.map(merge_subwords)
+    assert operator.length_hint(words) == 4
+    assert [a.unit for a in words] == ["word"] * 3
+    assert [e.index for e in words.skipped] == [1]
+    assert [e.index for e in words.truncated] == [2]
+    assert repr(words) == "Stream(1 skipped and 1 truncated so far)"
+
+
+def test_a_capture_prints_its_shapes_and_not_its_numbers() -> None:
+    captured = Extractor(*model_zoo.build("bert")).capture("The cat.", what="query")
+    assert repr(captured).startswith("Capture(AttentionTensor(attention: 3 layers x 4 heads")
+    assert "query [3, 4, " in repr(captured)
+    assert "tensor(" not in repr(captured)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("here", {"device": "gpu"}, "device 'gpu' cannot be used here"),
+        ("here", {"dtype": "float8"}, "dtype 'float8' is none of torch's"),
+        ("", {}, "holds no model: it has no config.json"),
+        ("nowhere/at/all", {}, "there is no folder"),
+    ],
+)
+def test_what_cannot_be_loaded_is_said_before_anything_is(
+    tmp_path: Path, name: str, options: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ModelError, match=message):
+        Extractor.from_pretrained(tmp_path / name, **options)  # type: ignore[arg-type]
+
+
+def test_names_and_swapped_arguments_get_their_remedy() -> None:
+    model, tokenizer = model_zoo.build("bert")
+    with pytest.raises(ModelError, match=r"call Extractor.from_pretrained\('bert-base-uncased'\)"):
+        Extractor("bert-base-uncased")
+    with pytest.raises(ModelError, match="the model comes first"):
+        Extractor(tokenizer, model)
+
+
+def test_a_tokenizer_much_smaller_than_the_table_is_warned_of() -> None:
+    tokenizer = tokenizer_zoo.wordpiece()
+    config = tr.BertConfig(**(model_zoo.SMALL | model_zoo._ids(tokenizer) | {"vocab_size": 2 * len(tokenizer)}))
+    with pytest.warns(UserWarning, match="embeddings but the tokenizer only"):
+        Extractor(tr.BertModel(config), tokenizer)

@@ -677,3 +677,10 @@ def test_validation_is_quick(kind) -> None:
         AttentionTensor(weights, axis)
         took.append(time.perf_counter() - start)
     assert min(took) < 0.05  # 1 ms when nothing else runs
+
+
+def test_numpy_functions_see_the_weights() -> None:
+    a = AttentionTensor(np.full((1, 2, 3, 3), 1 / 3), ["a", "b", "c"])
+    assert np.asarray(a).shape == (1, 2, 3, 3)
+    assert np.mean(a) == pytest.approx(1 / 3)
+    assert np.array(a, dtype=np.float32).dtype == np.float32

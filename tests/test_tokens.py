@@ -117,7 +117,7 @@ def test_a_sequence_of_a_padded_batch(family, side, kind) -> None:
         expected = np.stack([m[i, :, real, real].numpy() for m in outputs.attentions])
         np.testing.assert_array_equal(a.numpy(), expected)
         assert a.queries is a.keys
-        assert a.queries == Axis(**_tokens.describe(_tokens.batch_item(alone, None, batch=1), tokenizer))
+        assert a.queries == Axis(**_tokens.describe(_tokens.batch_item(alone, None, tokenizer, batch=1), tokenizer))
         assert a.queries.tokens == tuple(alone.tokens())
         assert a.source == Source(dtype="float32", path="output_attentions")
         assert not a.weights.requires_grad
@@ -427,7 +427,7 @@ def test_half_precision_is_kept_and_recorded(dtype) -> None:
 
 
 def axis(tokenizer: Any, *texts: str) -> Axis:
-    return Axis(**_tokens.describe(_tokens.batch_item(tokenizer(*texts), None, batch=1), tokenizer))
+    return Axis(**_tokens.describe(_tokens.batch_item(tokenizer(*texts), None, tokenizer, batch=1), tokenizer))
 
 
 @pytest.mark.parametrize(
@@ -541,10 +541,27 @@ def test_an_encoding_changed_by_hand_loses_its_words_if_they_no_longer_fit() -> 
     tokenizer = zoo.wordpiece()
     encoding = tokenizer("the heat and the light", return_tensors="pt")
     encoding["input_ids"][0, 1] = tokenizer.mask_token_id  # a token masked by hand stands for its word
-    masked = _tokens.describe(_tokens.batch_item(encoding, None, batch=1), tokenizer)
+    masked = _tokens.describe(_tokens.batch_item(encoding, None, tokenizer, batch=1), tokenizer)
     assert masked["roles"][1] == "mask"
     assert masked["word_ids"][1] == 0
     cut = tokenizer("the heat and the light", return_tensors="pt")
     cut["input_ids"] = cut["input_ids"][:, 2:]
     cut["attention_mask"] = cut["attention_mask"][:, 2:]
-    assert "words" not in _tokens.describe(_tokens.batch_item(cut, None, batch=1), tokenizer)
+    assert "words" not in _tokens.describe(_tokens.batch_item(cut, None, tokenizer, batch=1), tokenizer)
+
+
+def test_words_given_ready_cut_keep_their_words() -> None:
+    tokenizer = zoo.wordpiece()
+    encoding = tokenizer([["Don't", "stop"]], is_split_into_words=True, return_tensors="pt")
+    columns = _tokens.describe(_tokens.batch_item(encoding, None, tokenizer, batch=1), tokenizer)
+    assert columns["words"] == ("don't", "stop")
+    assert set(columns["word_ids"]) == {None, 0, 1}
+
+
+def test_padding_without_a_mask_is_refused() -> None:
+    tokenizer = zoo.wordpiece()
+    encoding = tokenizer(["the heat", "the heat and the light"], padding=True, return_tensors="np")
+    with pytest.raises(InputError, match="sequence 0 has padding but encoding has no attention_mask"):
+        _tokens.batch_item({"input_ids": encoding["input_ids"]}, 0, tokenizer, batch=2)
+    whole = _tokens.batch_item({"input_ids": encoding["input_ids"]}, 1, tokenizer, batch=2)
+    assert len(whole.ids) == encoding["input_ids"].shape[1]

@@ -10,6 +10,9 @@ from transformers import PreTrainedModel
 
 from bertattn.errors import ModelError
 
+# Models pad their embedding tables to round sizes, by far less than this.
+SMALLEST_SHARE = 0.9
+
 
 def inner_model(model: Any) -> PreTrainedModel:
     """The transformers model in whatever was given, without its task head."""
@@ -75,6 +78,12 @@ def check_tokenizer(model: PreTrainedModel, tokenizer: Any, rows: int | None) ->
     if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
         raise ModelError(
             "the tokenizer knows no tokens but special ones: were its files (tokenizer.json, vocab.txt …) left behind?"
+        )
+    if rows is not None and len(tokenizer) < SMALLEST_SHARE * rows:
+        warnings.warn(
+            f"the model has {rows} embeddings but the tokenizer only {len(tokenizer)} tokens: "
+            "is this the tokenizer of another model?",
+            stacklevel=3,
         )
     for role in ("pad", "cls", "sep"):
         theirs, ours = getattr(model.config, f"{role}_token_id", None), getattr(tokenizer, f"{role}_token_id", None)

@@ -71,7 +71,7 @@ class Item:
     for_decoder: bool = False
 
 
-def batch_item(encoding: Any, index: int | None, *, batch: int) -> Item:
+def batch_item(encoding: Any, index: int | None, tokenizer: Any, *, batch: int) -> Item:
     """Sequence `index` of a tokenizer's output, as lists or as arrays, padding taken off by its attention mask."""
     try:
         ids = _table(encoding["input_ids"])
@@ -96,6 +96,11 @@ def batch_item(encoding: Any, index: int | None, *, batch: int) -> Item:
     if not kept:
         raise InputError(f"the attention mask of sequence {index} is all zero: there is no token to look at")
     own = tuple(int(ids[index, i]) for i in kept)
+    pad = tokenizer.pad_token_id
+    if mask is None and pad is not None and pad != tokenizer.eos_token_id and pad in (own[0], own[-1]):
+        raise InputError(
+            f"sequence {index} has padding but encoding has no attention_mask; give the encoding with its mask"
+        )
     fast = getattr(encoding, "encodings", None)
     if not fast or len(fast) != batch or len(fast[index].ids) != padded:  # cut or padded since: the numbers are off
         return Item(index, padded, kept, own)
@@ -179,10 +184,9 @@ def describe(item: Item, tokenizer: Any) -> dict[str, Any]:
             pieces.append([])
         pieces[number].append(token)
         word_ids.append(number)
-    words = tuple(_word(tokens, tokenizer) for tokens in pieces)
-    if any(len(word.split()) > 1 for word in words):
-        return columns
-    return columns | {"words": words, "word_ids": tuple(word_ids)}
+    if any(token[0] in "▁Ġ" and len(token) > 1 for piece in pieces for token in piece[1:]):
+        return columns  # a word start inside a word: this tokenizer cuts none
+    return columns | {"words": tuple(_word(piece, tokenizer) for piece in pieces), "word_ids": tuple(word_ids)}
 
 
 def _word(tokens: list[str], tokenizer: Any) -> str:
@@ -190,7 +194,7 @@ def _word(tokens: list[str], tokenizer: Any) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     decodes = backend is not None and backend.decoder is not None
     text = tokenizer.convert_tokens_to_string(tokens) if decodes else "".join(tokens)
-    return text.strip() or text or "".join(tokens)
+    return "".join(text.split()) or text or "".join(tokens)
 
 
 def maps_of(outputs: Any, attention: str | None) -> tuple[str, list[Any]]:

@@ -102,11 +102,11 @@ class Sentence:
                 continue
             if type(governor) is not int or not 0 <= governor <= len(self.words):
                 raise ValidationError(
-                    f"governor of word {i} ({self.words[i]!r}) is {governor!r}; "
-                    f"governors count words from 1 to {len(self.words)}, 0 is the root"
+                    f"governor of {self.words[i]!r} is {governor!r}; governors are whole numbers that count the words "
+                    f"from 1, here to {len(self.words)}, and 0 is the root"
                 )
             if governor == i + 1:
-                raise ValidationError(f"word {i} ({self.words[i]!r}) governs itself (governor {governor})")
+                raise ValidationError(f"{self.words[i]!r}, word {governor} counted from 1, governs itself")
 
     def __len__(self) -> int:
         """Number of words."""

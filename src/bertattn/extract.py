@@ -14,13 +14,15 @@ import dataclasses
 import inspect
 import operator
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import torch
 from tqdm.auto import tqdm
 from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from bertattn import _arrays, _fallback, _hook, _model
 from bertattn._prepare import Prepared, prepare, shifted_right
@@ -75,6 +77,11 @@ class Capture:
     bias: tuple[torch.Tensor | None, ...] = ()
     softcap: tuple[float | None, ...] = ()
 
+    def __repr__(self) -> str:
+        parts = {name: getattr(self, name) for name in ("query", "key", "value", "hidden")}
+        shapes = [f"{name} {list(x.shape)}" for name, x in parts.items() if x is not None]
+        return f"Capture({', '.join([repr(self.attention), *shapes])})"
+
 
 class Stream(Iterator[AttentionTensor]):
     """An iterator of maps in input order, and what was left out so far.
@@ -96,6 +103,17 @@ class Stream(Iterator[AttentionTensor]):
         item = next(self._maps)
         self._hint = max(0, self._hint - 1)
         return item
+
+    def map(self, function: Callable[[AttentionTensor], AttentionTensor], /) -> Stream:
+        """A stream of what `function` makes of each map, with the same records of what was left out.
+
+        For corpora of words: `summarize(ext.extract(texts).map(merge_subwords), entropy)`. In a generator of your own
+        those records would be lost.
+        """
+        return Stream(map(function, self), self.skipped, self.truncated, self._hint)
+
+    def __repr__(self) -> str:
+        return f"Stream({len(self.skipped)} skipped and {len(self.truncated)} truncated so far)"
 
     def __length_hint__(self) -> int:
         """How many are still to come at most, 0 where the inputs do not tell."""
@@ -131,6 +149,10 @@ class Extractor:
     def __init__(
         self, model: Any, tokenizer: Any = None, *, name: str | None = None, revision: str | None = None
     ) -> None:
+        if isinstance(model, str | os.PathLike):
+            raise ModelError(f"to load a model by name or folder, call Extractor.from_pretrained({os.fspath(model)!r})")
+        if isinstance(model, PreTrainedTokenizerBase):
+            raise ModelError("the model comes first, then the tokenizer: Extractor(model, tokenizer)")
         if tokenizer is None:
             tokenizer = getattr(model, "tokenizer", None)
         if not isinstance(tokenizer, PreTrainedTokenizerBase):
@@ -181,9 +203,25 @@ class Extractor:
         name = os.fspath(name_or_path)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        if isinstance(dtype, str) and not isinstance(getattr(torch, dtype, None), torch.dtype):
+            raise ModelError(f"dtype {dtype!r} is none of torch's; such are 'float32', 'bfloat16' and 'float16'")
+        try:
+            torch.empty(0, device=device)
+        except (RuntimeError, AssertionError) as error:
+            first = str(error).splitlines()[0]
+            raise ModelError(
+                f"device {str(device)!r} cannot be used here ({first}); leave it out or say 'cpu'"
+            ) from None
+        folder = Path(name)
+        if folder.is_dir() and not (folder / "config.json").is_file():
+            raise ModelError(f"the folder {name!r} holds no model: it has no config.json")
+        if not folder.exists() and (folder.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1):
+            raise ModelError(f"there is no folder {name!r}, and a model on the hub has no such name")
         options: dict[str, Any] = {"trust_remote_code": False}  # or transformers would ask at the terminal
         if revision is not None:
             options["revision"] = revision
+        bars = logging.is_progress_bar_enabled()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, which load in a moment
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
             model, report = AutoModel.from_pretrained(
@@ -195,6 +233,9 @@ class Extractor:
                 f"no model could be loaded from {name!r}: {first}; give a model's name on the hub, or a folder with "
                 "config.json, model.safetensors and tokenizer.json"
             ) from error
+        finally:
+            if bars:
+                logging.enable_progress_bar()  # type: ignore[no-untyped-call]
         missing = sorted(key for key in report["missing_keys"] if "pooler" not in key)
         if missing:
             raise ModelError(
@@ -333,6 +374,10 @@ class Extractor:
         spacing: Literal["single", "natural"] = "single",
     ) -> Capture:
         """The attention of one input together with queries, keys, values and hidden states.
+
+        Returns:
+            a `Capture` with `.attention`, the tensors asked for, and `.scaling`, `.bias`, `.softcap` of each layer:
+            softmax(scaling * query . key + bias) is the attention.
 
         Raises:
             SelectionError: a name in `what` that is none of the four.

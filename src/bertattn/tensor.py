@@ -420,8 +420,8 @@ class AttentionTensor:
     ) -> AttentionTensor:
         """The attention of a model call of your own: `outputs = model(**encoding, output_attentions=True)`.
 
-        Words are the tokenizer's own (`encoding.word_ids()`); there are none where it cuts none, as for encodings of a
-        slow tokenizer.
+        Words are the tokenizer's own (`encoding.word_ids()`), which may be finer than those of `Extractor`. There are
+        none where it cuts none, nor for a slow tokenizer or a plain dict: give the encoding as the tokenizer made it.
 
         Args:
             outputs: what the model returned, with its attention maps; or the tuple of maps itself.
@@ -441,7 +441,7 @@ class AttentionTensor:
         from bertattn import _tokens
 
         field, maps = _tokens.maps_of(outputs, attention)
-        queries = keys = text = _tokens.batch_item(encoding, index, batch=int(maps[0].shape[0]))
+        queries = keys = text = _tokens.batch_item(encoding, index, tokenizer, batch=int(maps[0].shape[0]))
         if field in ("decoder_attentions", "cross_attentions"):
             queries = _tokens.decoder_item(decoder_ids, text.index, tokenizer)
             keys = queries if field == "decoder_attentions" else text
@@ -516,6 +516,10 @@ class AttentionTensor:
         """The weights as a read-only NumPy array `[layer, head, query, key]`; bfloat16 becomes float32."""
         array: Numpy = _arrays.read_only(_arrays.to_numpy(self.weights))
         return array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Numpy:
+        """What `np.asarray(a)` gives: the weights."""
+        return np.array(self.numpy(), dtype=dtype) if copy else np.asarray(self.numpy(), dtype=dtype)
 
     def replace(self, **changes: Any) -> AttentionTensor:
         """A tensor with some fields changed, validated anew; the others stay, so a new axis often means two.
