@@ -48,9 +48,9 @@ def test_no_arguments_show_the_help() -> None:
 def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
     made: list[tuple[Path, bool]] = []
 
-    def run(out: Path, *, progress: bool) -> SimpleNamespace:
-        made.append((out, progress))
-        return SimpleNamespace(folder=out, files=(out / "figure1.png",), highlights=("Head 2-9: 62%",))
+    def run(out: str, *, progress: bool) -> SimpleNamespace:
+        made.append((Path(out), progress))
+        return SimpleNamespace(folder=out, files=(Path(out, "figure1.png"),), highlights=("Head 2-9: 62%",))
 
     monkeypatch.setattr(demo, "run", run)
     return made
@@ -105,6 +105,15 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
     done = runner.invoke(app, ["demo", "--out", str(out)])
     assert done.exit_code == 1
     assert done.stderr == f"bertattn: {out} is a file; name a folder to write\n"
+
+
+def test_an_empty_name_is_not_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("matplotlib")
+    monkeypatch.chdir(tmp_path)
+    done = runner.invoke(app, ["demo", "--out", ""])
+    assert done.exit_code == 1
+    assert done.stderr == "bertattn: the name of the folder to write is empty; for the current folder write '.'\n"
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT for one process")

@@ -330,8 +330,51 @@ def test_paths_that_are_no_files(tmp_path: Path):
         load(tmp_path)
     with pytest.raises(StorageError, match=r"is a folder; give the name of a file in it, such as .*a\.safetensors"):
         save(tmp_path, full(weights()))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(StorageError, match=r"^the folder .*absent does not exist; make it first$"):
         save(tmp_path / "absent" / "a", full(weights()))
+
+
+def small_summary() -> bertattn.statistics.Summary:
+    attention = AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])
+    return bertattn.summarize([attention], bertattn.patterns.entropy)
+
+
+def test_other_things_than_tensors_are_not_saved(tmp_path: Path):
+    summary = small_summary()
+    with pytest.raises(StorageError, match=r"^a Summary is saved with its own method: save\(path\)$"):
+        save(tmp_path / "a", summary)
+    with pytest.raises(StorageError, match=r"was given a str; write save\(path, attention\)"):
+        save(full(weights()), "a")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_summary_and_a_tensor_point_to_each_others_loader(tmp_path: Path):
+    tensor, summary = tmp_path / "a", tmp_path / "b"
+    save(tensor, full(weights()))
+    small_summary().save(summary)
+    with pytest.raises(StorageError, match=r"b holds a Summary; read it with Summary\.load\(path\)$"):
+        load(summary)
+    with pytest.raises(StorageError, match=r"a is a safetensors file, not a Summary; read it with bertattn\.load"):
+        bertattn.statistics.Summary.load(tensor)
+
+
+def test_results_into_folders_that_are_not_there_or_are_the_name(tmp_path: Path):
+    summary = small_summary()
+    for write in (summary.to_csv, summary.save):
+        with pytest.raises(StorageError, match=r"is a folder; give the name of a file in it$"):
+            write(tmp_path)
+        with pytest.raises(StorageError, match=r"^the folder .*absent does not exist; make it first$"):
+            write(tmp_path / "absent" / "a")
+
+
+def test_errors_of_the_system_name_the_file_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(path: Path, *_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(PermissionError) as caught:
+        save(tmp_path / "a", full(weights()))
+    assert caught.value.filename == str(tmp_path / "a")
 
 
 @pytest.mark.parametrize("value", [object(), float("nan"), {1: "a"}, b"bytes"])

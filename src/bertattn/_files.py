@@ -19,8 +19,17 @@ _FORMAT: Final = "bertattn"
 
 
 def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
-    """Write a file (text as UTF-8) under another name beside its own, then rename it: no reader sees half of it."""
+    """Write a file (text as UTF-8) under another name beside its own, then rename it: no reader sees half of it.
+
+    Raises:
+        StorageError: `path` is a folder, or the folder it lies in is not there.
+        OSError: the folder may not be written, or is full.
+    """
     path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; give the name of a file in it")
+    if not path.parent.is_dir():
+        raise StorageError(f"the folder {path.parent} does not exist; make it first")
     temporary = path.with_name(f".{secrets.token_hex(8)}.partial")
     try:
         with temporary.open("xb") as file:
@@ -28,6 +37,9 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # the temporary name would tell the caller nothing
+        raise
     finally:  # after Ctrl-C too
         temporary.unlink(missing_ok=True)
     with contextlib.suppress(OSError):  # some systems cannot sync a folder; the file itself is whole either way
@@ -58,7 +70,7 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
         beside.mkdir(parents=True, exist_ok=True)
         temporary = tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=beside)
     except OSError as error:
-        raise StorageError(f"nothing can be written in {beside} ({error.strerror}); name another folder") from error
+        raise StorageError(f"nothing can be written in {out} ({error.strerror}); name another folder") from error
     with temporary as name:
         folder = Path(name) / "files"
         folder.mkdir()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +43,9 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option(help="The folder to write; other files there are kept.")] = Path("demo-out"),
+    out: Annotated[
+        str, typer.Option(metavar="FOLDER", help="The folder to write; other files there are kept.")
+    ] = "demo-out",
     progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
 ) -> None:
     """Figures 1, 2 and 4 of Clark et al. 2019 for a small model and 24 passages, with the numbers behind them."""

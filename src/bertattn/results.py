@@ -74,8 +74,12 @@ class Result:
             StorageError: a file that bertattn did not write, that holds another kind of result, that is torn, or that
                 a newer bertattn wrote.
         """
+        content = Path(path).read_bytes()
+        # A safetensors file starts with the length of its header, eight bytes, and the header's brace.
+        if b"\0" in content[:8] and content[8:9] == b"{":
+            raise StorageError(f"{path} is a safetensors file, not a {cls.__name__}; read it with bertattn.load(path)")
         try:
-            document = json.loads(Path(path).read_text(encoding="utf-8"))
+            document = json.loads(content.decode("utf-8"))
         except (ValueError, RecursionError) as error:
             raise StorageError(f"{path} is no JSON file, or was cut off while it was written: {error}") from None
         return _files.unlabelled(document, path, cls._from_state, kind=cls.__name__, version=cls._schema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
@@ -79,7 +80,8 @@ def paragraph_segments(
         documents: each a sequence of lines, as from `bertattn.readers.read_text`.
         tokenizer: a fast tokenizer of transformers.
         max_tokens: the longest segment, special tokens included.
-        count: how many segments to keep, chosen at random; None keeps all, in the order of the text.
+        count: how many segments to keep, chosen at random; None keeps all, in the order of the text. Where there are
+            fewer, all are kept and a warning says how many.
         seed: of the random choices.
         segment_ids: what the model is given as token types: "pair" as the tokenizer types a pair; "zeros" as the
             released code does. `TokenIds.segments` tells a from b either way.
@@ -147,6 +149,8 @@ def paragraph_segments(
     if count is not None:
         rng.shuffle(made)
         not_chosen = max(0, len(made) - count)
+        if len(made) < count:
+            warnings.warn(f"{count} segments were asked for but the text has only {len(made)}", stacklevel=2)
         made = made[:count]
     return Segments(tuple(made), one_line_chunks, lost_lines, cut_tokens, not_chosen)
 

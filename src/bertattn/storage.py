@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from bertattn import _arrays, _files
 from bertattn.annotation import DocumentWindow, Mention, Sentence
 from bertattn.errors import StorageError
+from bertattn.results import Result
 from bertattn.tensor import ROW_TOLERANCE, AttentionTensor, Axis, Source
 
 __all__ = ["load", "save"]
@@ -36,9 +37,9 @@ def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
     new one, never half of one. The same tensor gives the same bytes.
 
     Raises:
-        StorageError: `path` is a folder, weights in a precision that files do not have, or metadata that JSON cannot
-            say.
-        OSError: the folder is not there, may not be written, or is full.
+        StorageError: `path` is a folder or lies in one that is not there, something else than a tensor, weights in a
+            precision that files do not have, or metadata that JSON cannot say.
+        OSError: the folder may not be written, or is full.
 
     Examples:
         >>> import tempfile
@@ -48,6 +49,11 @@ def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
         ...     load(Path(folder, "a.safetensors"))
         AttentionTensor(attention: 1 layer x 1 head, 2 x 2 tokens, float64 numpy)
     """
+    if not isinstance(attention, AttentionTensor):
+        kind = type(attention).__name__
+        if isinstance(attention, Result):
+            raise StorageError(f"a {kind} is saved with its own method: save(path)")
+        raise StorageError(f"save writes an AttentionTensor but was given a {kind}; write save(path, attention)")
     path = Path(path)
     if path.is_dir():
         raise StorageError(f"{path} is a folder; give the name of a file in it, such as {path / 'a.safetensors'}")
@@ -74,6 +80,8 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
         with safe_open(path, "numpy") as file:
             document = json.loads((file.metadata() or {}).get(_METADATA, "null"))
     except (SafetensorError, ValueError, RecursionError) as error:
+        if (kind := _kind_of_json(content)) is not None:
+            raise StorageError(f"{path} holds a {kind}; read it with {kind}.load(path)") from None
         raise StorageError(f"{path} is torn or no safetensors file ({error}); copy or write it anew") from error
 
     def parse(description: Mapping[str, Any]) -> AttentionTensor:
@@ -85,6 +93,15 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
         return _assembled(description, weights)
 
     return _files.unlabelled(document, path, parse, kind=_KIND, version=_VERSION)
+
+
+def _kind_of_json(content: bytes) -> str | None:
+    """What a file written by `Result.save` holds; None for other files."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+    return document.get("kind") if isinstance(document, dict) and document.get("format") == "bertattn" else None
 
 
 def _to_bytes(attention: AttentionTensor) -> bytes:
