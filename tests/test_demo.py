@@ -274,8 +274,10 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
     out.write_text("mine")
     with pytest.raises(StorageError, match="out is a file; name a folder"):
         demo.run(out, progress=False)
-    with pytest.raises(StorageError, match=r"nothing can be written in .*out .*; name another folder"):
+    with pytest.raises(StorageError, match=r"nothing can be written in .*out/below \(.*\); name another folder"):
         demo.run(out / "below", progress=False)
+    with pytest.raises(StorageError, match=r"name of the folder to write is empty; for the current folder write '\.'"):
+        demo.run("", progress=False)
     assert out.read_text() == "mine"
 
 

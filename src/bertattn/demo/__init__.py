@@ -19,7 +19,7 @@ import numpy as np
 
 import bertattn
 from bertattn import _arrays, _files, _optional
-from bertattn.errors import ModelError
+from bertattn.errors import ModelError, StorageError
 from bertattn.inputs import TextPair
 from bertattn.tensor import AttentionTensor, format_head
 
@@ -139,11 +139,13 @@ def run(out: str | os.PathLike[str], /, *, progress: bool = True) -> DemoResult:
         progress: show a bar.
 
     Raises:
-        StorageError: `out` is a file, or nothing can be written there.
+        StorageError: `out` is a file or an empty name, or nothing can be written there.
         ModelError: the model is not installed and cannot be fetched, or its weights are wrong.
         MissingExtraError: matplotlib is not installed.
     """
     _optional.require("matplotlib", extra="demo", caller="demo.run")
+    if not os.fspath(out):  # Path would read it as the current folder
+        raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
     out = Path(out)
     with _files.all_or_nothing(out) as folder:
         summary, highlights = _write(folder, progress=progress)
@@ -173,7 +175,7 @@ def _write(folder: Path, *, progress: bool) -> tuple[Summary, tuple[str, ...]]:
     shown = _example_heads(summary)
     drawings = {
         "figure1": figures.example_heads(
-            example, [e.head for e in shown], titles=[e.title for e in shown], figure=Figure()
+            example, [e.head for e in shown], titles=[f"{e.title}\nover the corpus" for e in shown], figure=Figure()
         ),
         "figure2": figures.special_token_figure(summary, figure=Figure()),
         "figure4": figures.entropy_figure(summary, figure=Figure()),
