@@ -208,6 +208,7 @@ def test_a_sink_is_averaged_over_the_queries_that_can_see_it():
     assert value(patterns.sink_mass(causal, position=1, causal=False)) == pytest.approx(1.1 / 3)
     assert np.isnan(value(patterns.sink_mass(causal, position=3)))
     assert value(patterns.sink_mass(uniform(4), position=2)) == pytest.approx(0.25)
+    assert np.isnan(value(patterns.sink_mass(uniform(4), position=9)))
 
 
 def test_the_sink_rate_falls_with_its_threshold_and_is_0_for_uniform_encoders():
@@ -215,6 +216,7 @@ def test_the_sink_rate_falls_with_its_threshold_and_is_0_for_uniform_encoders():
     assert value(patterns.sink_rate(causal)) == 1
     assert value(patterns.sink_rate(causal, threshold=0.6)) == 0
     assert value(patterns.sink_rate(uniform(4))) == 0
+    assert value(patterns.sink_rate(uniform(4), threshold=0.25)) == 0  # more than the threshold, not as much
     assert np.isnan(value(patterns.sink_rate(causal, position=9)))
 
 
@@ -389,7 +391,7 @@ def test_cross_attention_is_never_causal():
     assert value(patterns.sink_mass(cross(), position=1)) == pytest.approx(0.25)
     for function in (patterns.uniform_entropy, patterns.normalized_entropy, patterns.sink_mass):
         with pytest.raises(MeasureError, match="causal=True does not fit cross-attention"):
-            function(cross(), causal=True, **({"position": 1} if function is patterns.sink_mass else {}))
+            function(cross(), causal=True)
 
 
 MASSES = [
@@ -446,6 +448,8 @@ def test_masses_take_any_measure(function):
         (lambda a: patterns.entropy(a, smoothing=2), ValidationError, r"smoothing is .* 0 to 1, but is 2"),
         (lambda a: patterns.attention_to_special(a, "[SEP]"), SelectionError, r"'\[SEP\]' is no role"),
         (lambda a: patterns.attention_to_punctuation(a, tokens="."), ValidationError, r"one string; write \('\.',\)"),
+        (lambda a: patterns.sink_rate(a, threshold=float("nan")), ValidationError, "threshold is .* but is nan"),
+        (lambda a: patterns.sink_rate(a, threshold=30), ValidationError, "threshold is .* 0 to 1, but is 30"),
         (lambda a: patterns.sink_mass(a, position=-1), ValidationError, "position must be .* -1"),
         (lambda a: patterns.induction_score(a, side="left"), ValidationError, "side must be 'past' or .* 'left'"),
         (lambda a: patterns.induction_score(a, denominator="x"), ValidationError, "denominator must be .* 'x'"),

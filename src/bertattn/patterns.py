@@ -412,7 +412,7 @@ def sink_mass(attention: AttentionTensor, /, *, position: int = 0, causal: bool 
         raise ValidationError(f"position must be a whole number from 0, but is {position!r}")
     rows = _mass(attention, attention.keys.position_array == position, absent=np.nan)
     before = attention.queries.position_array < position
-    hidden = before.any() and _is_causal(attention, causal)
+    hidden = (causal or before.any()) and _is_causal(attention, causal)
     return _only(rows, np.asarray(~before) if hidden else None)
 
 
@@ -433,13 +433,15 @@ def sink_rate(
         `[layer, head]`, 1.0 or 0.0; NaN where `sink_mass` is.
 
     Raises:
-        MeasureError, ValidationError: as for `sink_mass`.
+        MeasureError, ValidationError: as for `sink_mass`; a threshold outside [0, 1].
 
     Examples:
         >>> import numpy as np
         >>> sink_rate(AttentionTensor(np.array([[[[1.0, 0.0], [0.5, 0.5]]]]), ["a", "b"]))
         array([[1.]])
     """
+    if not 0 <= threshold <= 1:
+        raise ValidationError(f"threshold is a probability mass, 0 to 1, but is {threshold!r}")
     mass: Any = sink_mass(attention, position=position, causal=causal)
     rate: Array = _arrays.where(_arrays.isnan(mass), mass, _arrays.float64(mass > threshold))
     return rate
@@ -457,8 +459,8 @@ def previous_token_score(
     Args:
         attention: any measure.
         side: "past" looks at the previous token, "future" at the next, "both" adds the two (for encoders).
-        denominator: "available" counts the queries that have a target; "n" counts all, those without one as 0 (the
-            `mul` score of TransformerLens' head detector).
+        denominator: "available" counts the queries that have a target; "n" counts all, those without one as 0 (as in
+            the `mul` score of TransformerLens' head detector, which takes special tokens for targets too).
 
     Returns:
         `[layer, head]`, in units of the measure; NaN where no query has a target.
