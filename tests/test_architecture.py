@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -109,6 +110,28 @@ def test_importing_bertattn_takes_less_than_150_ms() -> None:
     """The best of several: the machine may be busy, but the import cannot be faster than it is."""
     code = "from time import perf_counter as t; a = t(); import bertattn; print(t() - a)"
     assert min(float(python(code)) for _ in range(5)) < 0.15
+
+
+def test_the_slow_references_know_nothing_of_bertattn() -> None:
+    references = sorted((Path(__file__).parent / "reference").glob("*.py"))
+    assert references
+    for path in references:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom):
+                assert node.level == 0, f"{path.name}:{node.lineno}"
+                names = [node.module or ""]
+            for name in names:
+                assert name.split(".")[0] in {"numpy", *sys.stdlib_module_names}, f"{path.name}:{node.lineno}: {name}"
+
+
+def test_no_section_of_a_docstring_hides_in_another() -> None:
+    for path in [SOURCE / "__init__.py", *files()]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+                text = ast.get_docstring(node) or ""
+                hidden = re.search(r"(?m)^ +(Args|Returns|Raises|Examples|Attributes):$", text)
+                assert not hidden, f"{path.name}: {getattr(node, 'name', 'module')}: {hidden}"
 
 
 def banned(tree: ast.AST) -> Iterator[tuple[int, str]]:

@@ -38,12 +38,12 @@ def word_ids_from_offsets(offsets: Sequence[Span | None], words: Sequence[Span],
         offsets: the characters of each token; None for special tokens, which belong to no word.
         words: the characters of each word, from left to right.
 
+    Raises:
+        ValidationError: words that overlap or are not in order.
+
     Examples:
         >>> word_ids_from_offsets([None, (0, 3), (3, 7), (7, 8), None], [(0, 3), (4, 6), (6, 7), (8, 9)])
         (None, 0, (1, 2), 3, None)
-
-        Raises:
-            ValidationError: words that overlap or are not in order.
     """
     ends = [end for _, end in words]
     for (_, end), (start, _) in pairwise(words):

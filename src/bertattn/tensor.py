@@ -35,12 +35,12 @@ ROW_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 
 def parse_head(name: HeadName) -> tuple[int, int]:
     """(layer, head) counted from 0, from "8-10" (counted from 1, as the paper writes) or from such a pair.
 
+    Raises:
+        SelectionError: `name` is neither.
+
     Examples:
         >>> parse_head("8-10"), parse_head((7, 9))
         ((7, 9), (7, 9))
-
-        Raises:
-            SelectionError: `name` is neither.
     """
     if isinstance(name, str):
         layer, dash, head = name.partition("-")
@@ -524,13 +524,13 @@ class AttentionTensor:
     def replace(self, **changes: Any) -> AttentionTensor:
         """A tensor with some fields changed, validated anew; the others stay, so a new axis often means two.
 
+        Raises:
+            ValidationError: what was changed does not fit the rest.
+
         Examples:
             >>> a = AttentionTensor(np.eye(2)[None, None], ["hi", "."])
             >>> a.replace(measure="norm", normalized=False).measure
             'norm'
-
-            Raises:
-                ValidationError: what was changed does not fit the rest.
         """
         return dataclasses.replace(self, **changes)
 
