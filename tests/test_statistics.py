@@ -217,6 +217,8 @@ class TestSummarize:
         summary = summarize(items, {"first": first}, weighting="query")
         assert summary.mean("first").tolist() == [[pytest.approx((1.0 + 0.5 + 0.25) / 3)]]
         assert summary.empty_rows.tolist() == [[1]]
+        for order in ((0, 1, 0), (1, 0, 0), (0, 0, 1)):
+            assert summarize([items[i] for i in order], {"first": first}).empty_rows.tolist() == [[2]]
         assert summarize(items, {"first": first}).mean("first").tolist() == [[pytest.approx((1.0 + 0.375) / 2)]]
 
     @pytest.mark.parametrize("weighting", ["sequence", "query"])
@@ -266,6 +268,9 @@ class TestSummarize:
         assert summary.truncated == ((2, "3 tokens were cut"),)
         assert "2 skipped" in repr(summary)
         assert (summary + summary).skipped == ((1, "too long"), (1, "too long"), (5, "no text"), (5, "no text"))
+        other = summarize(Stream(corpus(), truncated=[(0, "1 tokens were cut")]), patterns.entropy)
+        for total in (summary + other, other + summary):
+            assert total.truncated == ((0, "1 tokens were cut"), (2, "3 tokens were cut"))
 
     def test_where_the_maps_came_from_is_kept(self):
         source = Source(model="m", revision="r", dtype="float32", attention="encoder", spacing="single")
