@@ -263,7 +263,8 @@ def uniform_entropy(attention: AttentionTensor, /, *, causal: bool | None = None
 
         mean over queries of ln(number of keys the query can reach)    (Clark et al. 2019, Figure 4)
 
-    This is ln n for an encoder. In a causal map the query at position i reaches the keys up to i.
+    This is ln n for an encoder. In a causal map the query at position i reaches the keys up to i. Nothing else that hides
+    keys is looked for: with a sliding window, as in some layers of ModernBERT, the baseline is too high.
 
     Args:
         attention: distributions over keys.
@@ -288,6 +289,8 @@ def uniform_entropy(attention: AttentionTensor, /, *, causal: bool | None = None
 @mean_over_queries
 def normalized_entropy(attention: AttentionTensor, /, *, causal: bool | None = None) -> Array:
     """Entropy as a share of the most there can be: mean over queries of H_i / ln(number of keys it can reach).
+
+    Sliding windows are not looked for: see `uniform_entropy`.
 
     Args:
         attention: distributions over keys.
