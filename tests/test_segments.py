@@ -203,6 +203,10 @@ def test_errors():
         paragraph_segments([("a", "b")], tokenizer, max_tokens=4)
     with pytest.raises(InputError, match=r"document 1 is one string, 'a b'; give a sequence of its lines"):
         paragraph_segments([("a", "b"), "a b"], tokenizer)
+    with pytest.raises(InputError, match="document 1 must be a sequence of lines, but is None"):
+        paragraph_segments([("a", "b"), None, ("a", "b")], tokenizer)
+    with pytest.raises(InputError, match="line 1 of document 0 must be a str, but is 7"):
+        paragraph_segments([("a", 7)], tokenizer)
     with pytest.raises(InputError, match=r"line 1 of document 0 holds the lone surrogate '\\ud83d'"):
         paragraph_segments([("a", "b\ud83d")], tokenizer)
     with pytest.raises(ModelError, match="EsmTokenizer is a slow tokenizer"):

@@ -92,7 +92,7 @@ def paragraph_segments(
 
     Raises:
         TooLongError: `max_tokens` leaves no room for two tokens.
-        InputError: a document that is one string, or a line that no tokenizer can take (a lone surrogate).
+        InputError: a document that is no sequence of strings, or a line that no tokenizer can take (a lone surrogate).
         ModelError: a tokenizer that does not say which tokens come from which text.
         ValidationError: an option that there is not, or a negative `count`.
 
@@ -156,12 +156,13 @@ def paragraph_segments(
 
 
 def _marking_the_last(documents: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], bool]]:
-    stream = iter(documents)
-    waiting = next(stream, None)
-    while waiting is not None:
-        following = next(stream, None)
-        yield waiting, following is None
-        waiting = following
+    waiting: list[Sequence[str]] = []
+    for document in documents:
+        if waiting:
+            yield waiting.pop(), False
+        waiting.append(document)
+    if waiting:
+        yield waiting.pop(), True
 
 
 def _tokenized(document: Sequence[str], tokenizer: Any, *, number: int) -> list[list[int]]:
@@ -170,8 +171,12 @@ def _tokenized(document: Sequence[str], tokenizer: Any, *, number: int) -> list[
             f"document {number} is one string, {document[:40]!r}; give a sequence of its lines, "
             "as bertattn.readers.read_text does"
         )
+    if not isinstance(document, Iterable):
+        raise InputError(f"document {number} must be a sequence of lines, but is {document!r:.40}")
     lines = list(document)
     for i, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise InputError(f"line {i} of document {number} must be a str, but is {line!r:.40}")
         try:
             line.encode()
         except UnicodeEncodeError as error:
