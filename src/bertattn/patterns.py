@@ -263,8 +263,8 @@ def uniform_entropy(attention: AttentionTensor, /, *, causal: bool | None = None
 
         mean over queries of ln(number of keys the query can reach)    (Clark et al. 2019, Figure 4)
 
-    This is ln n for an encoder. In a causal map the query at position i reaches the keys up to i. Nothing else that hides
-    keys is looked for: with a sliding window, as in some layers of ModernBERT, the baseline is too high.
+    This is ln n for an encoder. In a causal map the query at position i reaches the keys up to i. Nothing else that
+    hides keys is looked for: with a sliding window, as in some layers of ModernBERT, the baseline is too high.
 
     Args:
         attention: distributions over keys.
