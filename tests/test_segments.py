@@ -295,3 +295,11 @@ def test_wikipedia_gives_the_segments_its_readme_counts(data_dir, file, segments
     assert len(result) == segments
     assert result.one_line_chunks == one_line_chunks
     assert max(map(len, result)) == 128
+
+
+def test_lines_without_tokens_are_counted() -> None:
+    document = ("the heat and the light", "\x00", "   ", "a small bird")
+    made = paragraph_segments([document], tokenizer_zoo.wordpiece())
+    assert len(made) == 1
+    assert made.empty_lines == 2
+    assert paragraph_segments([document[::3]], tokenizer_zoo.wordpiece()).empty_lines == 0

@@ -25,6 +25,7 @@ class Segments(Sequence[TokenIds]):
         lost_lines: lines left out with `one_line_chunk="end_document"` or `last_document="lose"`.
         cut_tokens: tokens cut off to make the segments fit, over all segments made.
         not_chosen: segments made but not among the `count` asked for.
+        empty_lines: lines of which the tokenizer makes no token, passed over.
     """
 
     items: tuple[TokenIds, ...]
@@ -32,6 +33,7 @@ class Segments(Sequence[TokenIds]):
     lost_lines: int = 0
     cut_tokens: int = 0
     not_chosen: int = 0
+    empty_lines: int = 0
 
     def __len__(self) -> int:
         return len(self.items)
@@ -72,9 +74,9 @@ def paragraph_segments(
     generator of Python 2.)
 
     Lines are tokenized one by one; text that looks like a special token is read as text. A line without tokens is
-    passed over. Randomness comes from one `random.Random(seed)`, drawn in this order: for each chunk where to part it
-    (`randint`, if it has two lines or more), then one `random()` for each token cut off; after the last document, if
-    `count` is given, one `shuffle` of all segments.
+    passed over and counted. Randomness comes from one `random.Random(seed)`, drawn in this order: for each chunk where
+    to part it (`randint`, if it has two lines or more), then one `random()` for each token cut off; after the last
+    document, if `count` is given, one `shuffle` of all segments.
 
     Args:
         documents: each a sequence of lines, as from `bertattn.readers.read_text`.
@@ -124,9 +126,12 @@ def paragraph_segments(
 
     rng = random.Random(seed)  # noqa: S311  # no secret hangs on it
     made: list[TokenIds] = []
-    one_line_chunks = lost_lines = cut_tokens = 0
+    one_line_chunks = lost_lines = cut_tokens = empty_lines = 0
     for number, (document, is_last) in enumerate(_marking_the_last(documents)):
         lines = _tokenized(document, tokenizer, number=number)
+        empty_lines += len(lines)
+        lines = [line for line in lines if line]
+        empty_lines -= len(lines)
         if is_last and last_document == "lose":
             lost_lines += len(lines)
             continue
@@ -152,7 +157,7 @@ def paragraph_segments(
         if len(made) < count:
             warnings.warn(f"{count} segments were asked for but the text has only {len(made)}", stacklevel=2)
         made = made[:count]
-    return Segments(tuple(made), one_line_chunks, lost_lines, cut_tokens, not_chosen)
+    return Segments(tuple(made), one_line_chunks, lost_lines, cut_tokens, not_chosen, empty_lines)
 
 
 def _marking_the_last(documents: Iterable[Sequence[str]]) -> Iterator[tuple[Sequence[str], bool]]:
@@ -187,7 +192,7 @@ def _tokenized(document: Sequence[str], tokenizer: Any, *, number: int) -> list[
     if not lines:
         return []
     ids = tokenizer(lines, add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
-    return [list(line) for line in ids if line]
+    return [list(line) for line in ids]
 
 
 def _chunks(lines: list[list[int]], room: int) -> Iterator[list[list[int]]]:
