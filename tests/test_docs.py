@@ -73,10 +73,12 @@ def test_the_readme_has_its_two_commands() -> None:
     assert commands["test"].endswith("pytest")
 
 
-def test_ci_runs_the_readme_command() -> None:
+def test_ci_runs_both_readme_commands() -> None:
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "command: test" in script
     assert "README.md" in script
+    for name in ("test", "demo"):
+        assert f"<!-- command: {name} -->" in (ROOT / "README.md").read_text(encoding="utf-8")
+        assert f"command=$(command_of {name})\n" in script
 
 
 def test_links_between_files_lead_somewhere() -> None:

@@ -321,6 +321,7 @@ def test_ctrl_c_at_any_moment_leaves_the_model_as_it_was(name: str) -> None:
             except KeyboardInterrupt:
                 interrupted += 1
                 assert state_of(model) == before  # while the exception, and with it every frame, is still alive
+                assert torch.is_grad_enabled()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)

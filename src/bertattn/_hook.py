@@ -177,17 +177,20 @@ def _configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
 
 
 def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T]) -> T:
-    """`call()`, the model having another attention implementation and being in evaluation mode meanwhile.
+    """`call()` without gradients, the model having another attention implementation and being in evaluation mode.
 
-    Afterwards the model is exactly as it was found. The private attribute is set, and not `set_attn_implementation`
-    called, because that one misses encoder-decoder pairs, only logs on models without the interface, and is missing on
-    wrappers. No context manager, since Ctrl-C may come between its entry and the block that it guards.
+    Afterwards the model, and whether this thread computes gradients, are exactly as they were found. The private
+    attribute is set, and not `set_attn_implementation` called, because that one misses encoder-decoder pairs, only logs
+    on models without the interface, and is missing on wrappers. No context manager, not even torch's own, since Ctrl-C
+    may come between its entry and the block that it guards, or in the middle of its exit.
     """
     with _lock:
         before = [(config, config._attn_implementation_internal) for config in _configs(model)]
         training = [module for module in model.modules() if module.training]
+        gradients = torch.is_grad_enabled()
 
         def put_back() -> None:
+            torch.set_grad_enabled(gradients)
             for config, value in before:
                 config._attn_implementation_internal = value
                 if value != NAME:
@@ -196,6 +199,7 @@ def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T])
                 module.training = True
 
         try:
+            torch.set_grad_enabled(False)
             for config, value in before:
                 if value != NAME:
                     _original[id(config)] = value or "eager"

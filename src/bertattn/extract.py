@@ -524,21 +524,20 @@ class Extractor:
         inputs = self._padded(items, accepted)
         more = {"output_hidden_states": True} if hidden else {}
         path = self._paths.get(kind)
-        with torch.no_grad():
-            if path != "output_attentions":
-                try:
-                    outputs, record = _hook.recorded(
-                        self.model,
-                        lambda: model(**inputs, **more),
-                        kind=kind if self._encoder_decoder else None,
-                        layers=layers,
-                        vectors=vectors,
-                    )
-                except (TypeError, ValueError) as error:
-                    raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
-                path = "interface" if record.seen and not record.incomplete else "output_attentions"
-            if path == "output_attentions":
-                every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
+        if path != "output_attentions":
+            try:
+                outputs, record = _hook.recorded(
+                    self.model,
+                    lambda: model(**inputs, **more),
+                    kind=kind if self._encoder_decoder else None,
+                    layers=layers,
+                    vectors=vectors,
+                )
+            except (TypeError, ValueError) as error:
+                raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
+            path = "interface" if record.seen and not record.incomplete else "output_attentions"
+        if path == "output_attentions":
+            every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
         self._paths[kind] = path
         if path == "interface":
             count = record.seen
