@@ -26,7 +26,7 @@ FLOORS = (
     # the edges of the world
     ("readers", "segments", "_prepare", "_hook", "_fallback", "_model", "extract", "storage", "figures"),
     # the doors
-    ("demo", "cli", "__main__"),
+    ("report", "demo", "cli", "__main__"),
 )
 ORDER = [module for floor in FLOORS for module in floor]
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import json
 import os
 import secrets
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -54,6 +56,15 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write a value as a JSON file, whole or not at all."""
     write_whole(path, json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+
+
+def write_csv(path: str | os.PathLike[str], records: Sequence[Mapping[str, object]]) -> None:
+    """Write dicts with the same names as a CSV file (every digit, undefined numbers empty), whole or not at all."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in records)
+    write_whole(path, text.getvalue())
 
 
 @contextlib.contextmanager

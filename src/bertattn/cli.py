@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import bertattn
 from bertattn.errors import BertattnError
+
+if TYPE_CHECKING:
+    from bertattn.report import Report
 
 __all__ = ["app", "main"]
 
@@ -41,23 +44,78 @@ def _options(
     """What transformers attend to, in numbers for a paper."""
 
 
+Out = Annotated[str, typer.Option(metavar="FOLDER", help="The folder to write; other files there are kept.")]
+Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
+
+
 @app.command()
-def demo(
-    out: Annotated[
-        str, typer.Option(metavar="FOLDER", help="The folder to write; other files there are kept.")
-    ] = "demo-out",
-    progress: Annotated[bool, typer.Option(help="Show a progress bar.")] = True,
-) -> None:
-    """Figures 1, 2 and 4 of Clark et al. 2019 for a small model and 24 passages, with the numbers behind them."""
+def demo(out: Out = "demo-out", progress: Progress = True) -> None:
+    """A report on a small model and 24 passages: Figures 1, 2 and 4 of Clark et al. 2019, with their numbers."""
     with _plain_errors():
         from bertattn.demo import run
 
-        result = run(out, progress=progress)
-        for line in result.highlights:
-            typer.echo(line)
-        typer.echo(f"\n{len(result.files)} files in {result.folder}:")
-        for path in result.files:
-            typer.echo(f"  {path.name}")
+        _say(run(out, progress=progress))
+
+
+@app.command()
+def report(
+    model: Annotated[str, typer.Option(metavar="NAME_OR_PATH", help="A model on the hub, or a folder.")],
+    text: Annotated[
+        list[str],
+        typer.Option(
+            metavar="FILE",
+            help="A UTF-8 file, a paragraph or sentence a line, a blank line after each document. May be given again.",
+        ),
+    ],
+    out: Out = "report-out",
+    example: Annotated[
+        str | None, typer.Option(help="The text of Figure 1. [default: first words of the text]")
+    ] = None,
+    unit: Annotated[
+        str, typer.Option(help="What is one input: a 'segment' of two consecutive passages, or each 'line'.")
+    ] = "segment",
+    max_tokens: Annotated[int | None, typer.Option(help="The longest segment. [default: 128]")] = None,
+    count: Annotated[int | None, typer.Option(help="Use so many segments, chosen at random. [default: all]")] = None,
+    seed: Annotated[int, typer.Option(help="Of that choice, and of where segments are parted.")] = 0,
+    weighting: Annotated[str, typer.Option(help="Average over each 'sequence' first, or over all of a 'query'.")] = (
+        "sequence"
+    ),
+    batch_size: Annotated[int, typer.Option(min=1, help="How many inputs run together.")] = 16,
+    device: Annotated[
+        str | None, typer.Option(help="Where to run, such as 'cpu'. [default: a GPU if there is one]")
+    ] = None,
+    dtype: Annotated[str | None, typer.Option(help="What to compute in. [default: float32]")] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+    progress: Progress = True,
+) -> None:
+    """A report on your own model and text: one HTML page that opens offline, with figures, CSV and JSON beside it."""
+    with _plain_errors():
+        from bertattn.report import run
+
+        _say(
+            run(
+                model,
+                out,
+                text=text,
+                example=example,
+                unit=unit,  # type: ignore[arg-type]
+                max_tokens=max_tokens,
+                count=count,
+                seed=seed,
+                weighting=weighting,  # type: ignore[arg-type]
+                batch_size=batch_size,
+                device=device,
+                dtype=dtype,
+                revision=revision,
+                progress=progress,
+            )
+        )
+
+
+def _say(done: Report) -> None:
+    for line in done.highlights:
+        typer.echo(line)
+    typer.echo(f"\n{len(done.files)} files in {done.folder}; open {done.files[0]}")
 
 
 @contextmanager

@@ -5,9 +5,7 @@ A class of results derives from `Result` and writes three methods: `to_records`,
 
 from __future__ import annotations
 
-import csv
 import html
-import io
 import json
 import os
 from pathlib import Path
@@ -54,12 +52,7 @@ class Result:
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Write `to_records` as a CSV file (UTF-8, every digit, undefined numbers empty)."""
-        records = self.to_records()
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(records[0]) if records else [], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: "" if _is_nan(value) else value for name, value in row.items()} for row in records)
-        _files.write_whole(path, text.getvalue())
+        _files.write_csv(path, self.to_records())
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the value as JSON; `load` gives it back, every digit of it. An existing file is replaced at once."""
@@ -116,10 +109,6 @@ def _floats(values: Any) -> Any:
     if isinstance(values, list):
         return [_floats(v) for v in values]
     return np.nan if values is None else float(values)
-
-
-def _is_nan(value: object) -> bool:
-    return isinstance(value, float) and value != value
 
 
 def _shown(value: object) -> str:

@@ -1,0 +1,239 @@
+"""Corpus in, report out: one HTML page, the tables as CSV, and JSON with all that is needed to repeat the run.
+
+A report has sections, listed in `SECTIONS`: each is a function from results to figures and tables.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bertattn import _files, _optional
+from bertattn.errors import InputError, StorageError, ValidationError
+from bertattn.inputs import TextPair
+from bertattn.report._sections import SECTIONS, Picture, Results, Section, Shown, Table
+
+if TYPE_CHECKING:
+    from bertattn.extract import Extractor, Input
+    from bertattn.report._corpus import Corpus
+
+PAGE = "index.html"
+RECORD = "report.json"
+DEFAULTS = {"unit": "segment", "seed": 0, "weighting": "sequence", "batch_size": 16}
+
+__all__ = ["SECTIONS", "Picture", "Report", "Results", "Section", "Shown", "Table", "run"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `run` left behind.
+
+    Args:
+        folder: where it was written.
+        files: its files, the page first.
+        results: the values behind the page, each with `to_frame` and `save`.
+        highlights: the most telling numbers, a sentence each.
+    """
+
+    folder: Path
+    files: tuple[Path, ...]
+    results: Results = field(repr=False)
+    highlights: tuple[str, ...] = ()
+
+
+def run(
+    model: str | os.PathLike[str] | Extractor,
+    out: str | os.PathLike[str],
+    /,
+    *,
+    text: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    inputs: Sequence[Input] | None = None,
+    example: str | TextPair | None = None,
+    unit: Literal["segment", "line"] = "segment",
+    max_tokens: int | None = None,
+    count: int | None = None,
+    seed: int = 0,
+    weighting: Literal["sequence", "query"] = "sequence",
+    batch_size: int = 16,
+    device: str | None = None,
+    dtype: str | None = None,
+    revision: str | None = None,
+    notes: Sequence[str] = (),
+    command: str | None = None,
+    progress: bool = False,
+) -> Report:
+    """Write a report on a model's attention to a folder: `index.html`, which opens offline, figures, CSV and JSON.
+
+    All files are made in a temporary folder and moved to `out` when all are there: after Ctrl-C, a full disk or an
+    error `out` is as it was. Other files in `out` are left alone. The same call with the same versions on the same
+    machine gives the same bytes, but for `times` in `report.json`.
+
+    Args:
+        model: a name on the hub, a folder, or an `Extractor`.
+        out: the folder to write; made if it is not there.
+        text: UTF-8 files, plain or `.gz`, as `readers.read_text` reads them: a paragraph or sentence a line, a blank
+            line after each document.
+        inputs: instead of `text`, anything that `Extractor.extract` takes.
+        example: the text of Figure 1; None takes the first words of the first input.
+        unit: what of `text` is one input: "segment" is two consecutive passages of a document
+            (`segments.paragraph_segments`, the paper's way); "line" is each line by itself, cut where it is longer
+            than the model takes.
+        max_tokens: the longest segment; None means 128, or what the model takes if that is less.
+        count: how many segments to use, chosen at random; None means all.
+        seed: of that choice, and of where segments are parted.
+        weighting: of averages, "sequence" (the paper's) or "query": see `summarize`.
+        batch_size: how many inputs run together.
+        device, dtype, revision: as for `Extractor.from_pretrained`.
+        notes: paragraphs for the top of the page, such as what the text is.
+        command: the command to print as the one that repeats the run; None puts `bertattn report` together.
+        progress: show a bar.
+
+    Raises:
+        InputError: neither or both of `text` and `inputs`, a text that gives no input, or an option that does not go
+            with another.
+        ValidationError: an option that there is not.
+        ModelError, ReaderError, FileNotFoundError: the model or a file cannot be read.
+        StorageError: `out` is a file or an empty name, or nothing can be written there.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import demo, report
+        >>> done = report.run(demo.model_path(), "report-out", inputs=demo.passages()[:4])
+        >>> done.files[0].name, len(done.results.surface.statistics)
+        ('index.html', 14)
+    """
+    _optional.require("matplotlib", extra="plot", caller="report.run")
+    from bertattn.extract import Extractor
+    from bertattn.report import _corpus
+
+    begun, started = time.perf_counter(), datetime.now(UTC)
+    if not os.fspath(out):  # Path would read it as the current folder
+        raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
+    paths = [Path(one) for one in ([text] if isinstance(text, str | os.PathLike) else text)]
+    if bool(paths) == (inputs is not None):
+        given = "both text and inputs are given" if paths else "there is no text"
+        raise InputError(f"{given}; give text files (text=), or inputs such as a list of strings (inputs=)")
+    for name, value, choices in (("unit", unit, ("segment", "line")), ("weighting", weighting, ("sequence", "query"))):
+        if value not in choices:
+            raise ValidationError(f"{name} must be {' or '.join(map(repr, choices))}, but is {value!r}")
+    loading = {"device": device, "dtype": dtype, "revision": revision}
+    if isinstance(model, Extractor) and any(loading.values()):
+        raise InputError(
+            "device, dtype and revision belong to a model loaded by name; leave them out with an Extractor"
+        )
+    if command is None and paths and not isinstance(model, Extractor) and not isinstance(example, TextPair):
+        options = loading | {"example": example, "unit": unit, "max_tokens": max_tokens, "count": count, "seed": seed}
+        options |= {"weighting": weighting, "batch_size": batch_size}
+        command = _command(model, out, paths, options)
+    with _files.all_or_nothing(Path(out)) as folder:
+        ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
+        if inputs is not None:
+            corpus = _corpus.of_inputs(inputs, example=example)
+        else:
+            corpus = _corpus.of_files(
+                paths, ext, example=example, unit=unit, max_tokens=max_tokens, count=count, seed=seed
+            )
+        results = _measured(corpus, ext, weighting=weighting, batch_size=batch_size, progress=progress)
+        record = _record(corpus, ext, results, command=command, weighting=weighting, batch_size=batch_size)
+        highlights = _write(folder, results, record, notes=notes)
+        times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - begun, 2)}
+        _files.write_json(folder / RECORD, record | {"times": times})
+        names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != PAGE, name))
+    return Report(Path(out), tuple(Path(out, name) for name in names), results, highlights)
+
+
+def _measured(corpus: Corpus, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool) -> Results:
+    from bertattn.patterns import surface_patterns
+    from bertattn.statistics import summarize
+
+    stream = ext.extract(corpus.inputs, on_too_long="truncate", batch_size=batch_size, progress=progress)
+    return Results(
+        surface=summarize(stream, surface_patterns, weighting=weighting),
+        example=None if corpus.example is None else ext(corpus.example),
+    )
+
+
+def _record(
+    corpus: Corpus, ext: Extractor, results: Results, *, command: str | None, weighting: str, batch_size: int
+) -> dict[str, Any]:
+    """What another person needs to repeat the run, as JSON can hold it."""
+    from bertattn.report import _provenance
+
+    record: dict[str, Any] = {
+        "command": command,
+        "model": _provenance.of_model(ext),
+        "text": corpus.record,
+        "settings": {
+            "statistics": "bertattn.patterns.surface_patterns",
+            "weighting": weighting,
+            "special_tokens": "kept",
+            "batch_size": batch_size,
+        },
+        "machine": _provenance.machine(ext),
+        "versions": _provenance.versions(),
+        "missing": [section.name for section in SECTIONS if not section.is_ready(results)],
+    }
+    if results.surface is not None:
+        source = results.surface.source
+        record["model"] |= {"name": source.model, "revision": source.revision, "attention": source.attention}
+        record["used"] = {"sequences": results.surface.sequences, "tokens": results.surface.queries}
+        for name in ("skipped", "truncated"):
+            record[name] = [{"index": i, "reason": reason} for i, reason in getattr(results.surface, name)]
+    return record
+
+
+def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Sequence[str]) -> tuple[str, ...]:
+    """Page, figures and tables; returns the highlights."""
+    from bertattn import figures
+    from bertattn.report import _page
+
+    sections = [(section, section.show(results) if section.is_ready(results) else None) for section in SECTIONS]
+    images = {}
+    for _, shown in sections:
+        for picture in shown.pictures if shown else ():
+            for ending in (".svg", ".png"):
+                figures.save(picture.figure, folder / f"{picture.name}{ending}")
+            images[picture.name] = (folder / f"{picture.name}.svg").read_bytes()
+        for table in shown.tables if shown else ():
+            _files.write_csv(folder / f"{table.name}.csv", table.rows)
+    if results.surface is not None:
+        results.surface.to_csv(folder / "surface_patterns.csv")
+        results.surface.save(folder / "surface_patterns.json")
+    model = record["model"]
+    title = f"What {model['name'] or model['architecture']} attends to"
+    page = _page.page(
+        title=title, lead=[*notes, _lead(results, record)], sections=sections, images=images, record=record
+    )
+    _files.write_whole(folder / PAGE, page)
+    return tuple(line for _, shown in sections if shown for line in shown.highlights)
+
+
+def _lead(results: Results, record: dict[str, Any]) -> str:
+    """What was run on what, in two sentences."""
+    model, summary = record["model"], results.surface
+    if summary is None:
+        return f"{model['architecture']} with {model['parameters']:,} parameters."
+    sequences = f"{summary.sequences} sequence{'s' if summary.sequences != 1 else ''}"
+    return (
+        f"{model['architecture']}, {len(summary.layers)} layers of {len(summary.heads)} attention heads, "
+        f"{model['parameters']:,} parameters, ran on {sequences} of {summary.queries / summary.sequences:.0f} tokens "
+        f"on average; {len(summary.skipped) or 'none'} left out, {len(summary.truncated) or 'none'} cut. "
+        "Heads are written layer-head, counted from 1: 3-9 is the ninth head of the third layer."
+    )
+
+
+def _command(model: object, out: object, text: Sequence[Path], options: dict[str, Any]) -> str:
+    """The command line that does the same: options that have their default are left out."""
+    words = ["bertattn", "report", "--model", str(model)]
+    for path in text:
+        words += ["--text", str(path)]
+    for name, value in options.items():
+        if value is not None and value != DEFAULTS.get(name):
+            words += [f"--{name.replace('_', '-')}", str(value)]
+    return shlex.join([*words, "--out", str(out)])

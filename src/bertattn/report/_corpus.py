@@ -1,0 +1,113 @@
+"""From text files to inputs of a model, with what is left out and what would tell them from others."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bertattn import readers
+from bertattn.errors import InputError
+from bertattn.inputs import TextPair
+from bertattn.segments import paragraph_segments
+
+if TYPE_CHECKING:
+    from bertattn.extract import Extractor, Input
+
+# Figure 1 is legible only for a short text.
+EXAMPLE_WORDS = 20
+# Of the paper's segments.
+MAX_TOKENS = 128
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """The inputs of a report.
+
+    Args:
+        inputs: what the extractor takes.
+        example: the text of Figure 1; None where the inputs are no text.
+        record: what they were made from and what is not in them, as JSON can hold it.
+    """
+
+    inputs: Sequence[Input]
+    example: Input | None
+    record: dict[str, Any]
+
+
+def of_files(
+    paths: Sequence[Path],
+    ext: Extractor,
+    *,
+    unit: str,
+    max_tokens: int | None,
+    count: int | None,
+    seed: int,
+    example: str | TextPair | None,
+) -> Corpus:
+    documents: list[tuple[str, ...]] = []
+    files = []
+    for path in paths:
+        read = readers.read_text(path)
+        lines = sum(map(len, read))
+        files.append(file_record(path) | {"documents": len(read), "lines": lines})
+        documents += read
+    names = ", ".join(map(str, paths))
+    if not documents:
+        raise InputError(f"there is no text in {names}: all lines are empty")
+    chosen = example or " ".join(documents[0][0].split()[:EXAMPLE_WORDS])
+    if unit == "line":
+        lines_of_all = [line for document in documents for line in document]
+        return Corpus(lines_of_all, chosen, {"files": files, "unit": "line"})
+    limit = ext._limit
+    longest = max_tokens if max_tokens is not None else min(MAX_TOKENS, limit or MAX_TOKENS)
+    with warnings.catch_warnings():  # fewer than asked for: the record says so
+        warnings.filterwarnings("ignore", r"\d+ segments were asked for")
+        segments = paragraph_segments(documents, ext.tokenizer, max_tokens=longest, count=count, seed=seed)
+    if not segments:
+        raise InputError(
+            f"the text of {names} gives no segment: none of its documents has two lines that belong together; put one "
+            "sentence or paragraph on a line and a blank line after each document, or take each line by itself "
+            "(--unit line, unit='line')"
+        )
+    record = {
+        "files": files,
+        "unit": "segment",
+        "max_tokens": longest,
+        "count": count,
+        "seed": seed,
+        "segments": len(segments),
+        "left_out": {
+            "one_line_chunks": segments.one_line_chunks,
+            "cut_tokens": segments.cut_tokens,
+            "segments_not_chosen": segments.not_chosen,
+            "lines_without_tokens": segments.empty_lines,
+        },
+    }
+    return Corpus(segments, chosen, record)
+
+
+def of_inputs(inputs: Iterable[Input], *, example: str | TextPair | None) -> Corpus:
+    kept = list(inputs)
+    if not kept:
+        raise InputError("inputs is empty; give at least one text")
+    digest = hashlib.sha256()
+    for one in kept:
+        digest.update(repr(one).encode("utf-8", "backslashreplace") + b"\n")
+    record = {"inputs": len(kept), "sha256": digest.hexdigest()}
+    return Corpus(kept, example if example is not None else _first_words(kept[0]), record)
+
+
+def file_record(path: Path) -> dict[str, Any]:
+    """Name, size and SHA-256 of a file."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return {"path": str(path), "sha256": digest, "bytes": path.stat().st_size}
+
+
+def _first_words(one: Input) -> str | None:
+    text = one.first if isinstance(one, TextPair) else one
+    return " ".join(text.split()[:EXAMPLE_WORDS]) if isinstance(text, str) else None

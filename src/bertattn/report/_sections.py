@@ -1,0 +1,340 @@
+"""The parts of a report: each a function from results to figures and tables, in one registry.
+
+To add one: a field of `Results` that holds what was measured, a function that shows it, a line in `SECTIONS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import numpy as np
+
+from bertattn import _arrays, figures
+from bertattn.errors import ValidationError
+from bertattn.statistics import Summary
+from bertattn.tensor import AttentionTensor, format_head
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["SECTIONS", "Picture", "Results", "Section", "Shown", "Table"]
+
+T = TypeVar("T")
+
+TOP = 3
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured; None where the input for it was not given.
+
+    Args:
+        surface: `patterns.surface_patterns` over the text.
+        example: the maps of the short text of Figure 1.
+    """
+
+    surface: Summary | None = None
+    example: AttentionTensor | None = None
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report.
+
+    Args:
+        name: of its files, without ending.
+        figure: a matplotlib figure.
+        caption: what it shows and how to read it.
+        description: what is to be seen, for those who cannot see it.
+        wide: whether it takes the whole width of the page.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    description: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Args:
+        name: of its CSV file, without ending.
+        caption: what it shows and how to read it.
+        rows: a dict each, all with the same names: the columns.
+        percent: the columns that are shares, shown in percent (the CSV file has every digit).
+        bars: those of them that have a bar behind each number.
+        folded: whether the page shows it only when asked.
+    """
+
+    name: str
+    caption: str
+    rows: Sequence[dict[str, Any]]
+    percent: tuple[str, ...] = ()
+    bars: tuple[str, ...] = ()
+    folded: bool = False
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A section as it appears on the page.
+
+    Args:
+        text: paragraphs.
+        pictures, tables: in order.
+        highlights: sentences for the top of the page.
+    """
+
+    text: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    highlights: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Args:
+        name: of its anchor on the page.
+        title: its heading.
+        needs: the fields of `Results` without which it cannot be shown.
+        remedy: what to give so that it can.
+        show: makes its figures and tables of the results.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    remedy: str
+    show: Callable[[Results], Shown]
+
+    def is_ready(self, results: Results) -> bool:
+        """Whether everything it needs was measured."""
+        return all(getattr(results, name) is not None for name in self.needs)
+
+
+@dataclass(frozen=True)
+class _Best:
+    """A head that stands out by a statistic."""
+
+    head: tuple[int, int]
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def name(self) -> str:
+        return format_head(*self.head)
+
+
+# Statistic, what the attention goes to.
+PATTERNS: Final = (
+    ("previous", "the previous token"),
+    ("self", "the token itself"),
+    ("next", "the next token"),
+    ("cls", "[CLS]"),
+    ("sep", "[SEP]"),
+    ("bos", "the first token (BOS)"),
+    ("eos", "the end token (EOS)"),
+    ("punctuation", ". or ,"),
+)
+SELECTION = (
+    "The heads are picked on the same text as their numbers come from, so expect a little less of them on new text."
+)
+
+
+def _best(summary: Summary, statistic: str, count: int = 1, *, largest: bool = True) -> list[_Best]:
+    """The heads with the largest (or smallest) means, best first; heads where it is undefined never."""
+    means = _arrays.to_numpy(summary.mean(statistic))
+    low, high = summary.interval(statistic)
+    order = np.argsort(-means if largest else means, axis=None, kind="stable")[:count]
+    found = []
+    for i, j in zip(*np.unravel_index(order, means.shape), strict=True):
+        if not np.isnan(means[i, j]):
+            head = (summary.layers[i], summary.heads[j])
+            found.append(_Best(head, float(means[i, j]), float(low[i, j]), float(high[i, j])))
+    return found
+
+
+def _interval(best: _Best, form: str) -> str:
+    """The 95 % interval in words, or that one sequence gives none."""
+    if np.isnan(best.low):
+        return "no interval: one sequence"
+    return f"95% CI {best.low:{form}} to {best.high:{form}}"
+
+
+def _examples(results: Results) -> Shown:
+    summary, example = _given(results.surface), _given(results.example)
+    chosen: list[tuple[_Best, str]] = []
+    kinds = (
+        (("entropy",), "broad: avg. {:.2f} nats"),
+        (("next", "previous"), "avg. {:.0%} to {}"),
+        (("sep", "bos", "cls", "eos"), "avg. {:.0%} to {}"),
+        (("punctuation",), "avg. {:.0%} to {}"),
+    )
+    names = dict(PATTERNS)
+    for statistics, title in kinds:
+        found = [(best, name) for name in statistics for best in _best(summary, name)]
+        if statistics[0] == "next":
+            found.sort(key=lambda pair: -pair[0].mean)
+        if found:
+            best, statistic = found[0]
+            chosen.append((best, title.format(best.mean, names.get(statistic, ""))))
+    drawn = figures.example_heads(
+        example,
+        [best.head for best, _ in chosen],
+        titles=[f"{title}\nover the whole text" for _, title in chosen],
+        figure=_blank(),
+    )
+    caption = (
+        "Heads of four kinds on one short text, each the clearest case of its kind in this model. A line joins a token "
+        "(left) to one that it attends to (right); the darker, the more. The title's average is over the whole text."
+    )
+    heads = "; ".join(f"head {best.name}, {title}" for best, title in chosen)
+    return Shown(
+        pictures=(
+            Picture(
+                "figure1", drawn, caption, f"Attention of single heads as lines between tokens: {heads}.", wide=True
+            ),
+        )
+    )
+
+
+def _surface(results: Results) -> Shown:
+    summary = _given(results.surface)
+    rows, highlights = [], []
+    count = len(summary.layers) * len(summary.heads)
+    for statistic, label in PATTERNS:
+        for rank, best in enumerate(_best(summary, statistic, TOP), start=1):
+            rows.append(
+                {
+                    "attention to": label,
+                    "rank": rank,
+                    "head": best.name,
+                    "mean": best.mean,
+                    "low": best.low,
+                    "high": best.high,
+                    "mean of all heads": float(_arrays.nan_mean(summary.mean(statistic).ravel())),
+                }
+            )
+            if rank == 1 and statistic in ("next", "previous", "sep", "punctuation", "bos"):
+                highlights.append(
+                    f"Head {best.name} gives {best.mean:.1%} of its attention to {label} "
+                    f"({_interval(best, '.1%')}), the most of {count} heads."
+                )
+    caption = (
+        "Average attention to special tokens and punctuation, by layer: a dot is a head, the line goes through the "
+        "mean of each layer's heads. Below, what goes to [SEP] from [SEP] itself and from all other tokens. "
+        "(Figure 2 of Clark et al. 2019.)"
+    )
+    average = "all tokens" if summary.weighting == "query" else "the tokens of each sequence, then over sequences"
+    shares = ("mean", "low", "high", "mean of all heads")
+    masses = (*(name for name, _ in PATTERNS), "max_weight")
+    return Shown(
+        text=(f"Shares of attention, averaged over {average}; 95% intervals between sequences. {SELECTION}",),
+        pictures=(
+            Picture(
+                "figure2",
+                figures.special_token_figure(summary, figure=_blank()),
+                caption,
+                "Average attention of each head to [CLS], [SEP] and punctuation, by layer.",
+            ),
+        ),
+        tables=(
+            Table(
+                "best_heads",
+                f"The {TOP} heads with the largest share of attention to each kind of token.",
+                rows,
+                percent=shares,
+                bars=("mean",),
+            ),
+            Table(
+                "heads",
+                "Every head: shares of attention, and the entropy in nats.",
+                _every_head(summary),
+                percent=masses,
+                bars=masses,
+                folded=True,
+            ),
+        ),
+        highlights=tuple(highlights),
+    )
+
+
+def _every_head(summary: Summary) -> list[dict[str, Any]]:
+    names = [name for name, _ in PATTERNS] + ["entropy", "max_weight"]
+    means = {name: summary.mean(name) for name in names}
+    shown = [name for name in names if not np.isnan(means[name]).all()]
+    return [
+        {"head": format_head(layer, head)} | {name: float(means[name][i, j]) for name in shown}
+        for i, layer in enumerate(summary.layers)
+        for j, head in enumerate(summary.heads)
+    ]
+
+
+def _entropy(results: Results) -> Shown:
+    summary = _given(results.surface)
+    uniform = float(_arrays.nan_mean(summary.mean("uniform_entropy").ravel()))
+    rows = [
+        {"kind": kind, "rank": rank, "head": best.name, "mean": best.mean, "low": best.low, "high": best.high}
+        for kind, largest in (("broadest", True), ("most focused", False))
+        for rank, best in enumerate(_best(summary, "entropy", TOP, largest=largest), start=1)
+    ]
+    by_layer = _arrays.nan_mean(summary.mean("entropy"))
+    low, high = int(np.nanargmin(by_layer)), int(np.nanargmax(by_layer))
+    meaning = (
+        "The entropy of a head's attention says over how many tokens it spreads: 0 nats is all on one token, "
+        f"{uniform:.2f} nats would be an even spread over these texts."
+    )
+    extremes = (
+        f"Attention is broadest in layer {summary.layers[high] + 1} ({by_layer[high]:.2f} nats on average; an even "
+        f"spread has {uniform:.2f}) and most focused in layer {summary.layers[low] + 1} ({by_layer[low]:.2f})."
+    )
+    return Shown(
+        text=(f"{meaning} {SELECTION}",),
+        pictures=(
+            Picture(
+                "figure4",
+                figures.entropy_figure(summary, figure=_blank()),
+                "Entropy of the heads' attention, by layer: a dot is a head, the line goes through the mean of each "
+                "layer's heads, the dashed line is attention spread evenly. Below, of the attention from [CLS] alone. "
+                "(Figure 4 of Clark et al. 2019.)",
+                "Entropy of each head's attention by layer, beside that of an even spread.",
+            ),
+        ),
+        tables=(Table("entropy", f"The {TOP} broadest and the {TOP} most focused heads, in nats.", rows),),
+        highlights=(extremes,) if len(by_layer) > 1 else (),
+    )
+
+
+def _blank() -> Figure:
+    """A figure that pyplot does not know, so that nothing keeps it."""
+    from matplotlib.figure import Figure
+
+    return Figure()
+
+
+def _given(value: T | None) -> T:
+    """A result that `Section.needs` says is there."""
+    if value is None:
+        raise ValidationError("a section was shown without the results that it needs; ask Section.is_ready first")
+    return value
+
+
+TEXT: Final = "Give a text: --text FILE (in Python: text= or inputs=)."
+SECTIONS: Final[tuple[Section, ...]] = (
+    Section(
+        "examples",
+        "Heads at work",
+        ("surface", "example"),
+        "Give a short text: --example TEXT (in Python: example=).",
+        _examples,
+    ),
+    Section("surface", "Surface patterns", ("surface",), TEXT, _surface),
+    Section("entropy", "How broadly heads attend", ("surface",), TEXT, _entropy),
+)
