@@ -50,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Path, bool]]:
 
     def run(out: str, *, progress: bool) -> SimpleNamespace:
         made.append((Path(out), progress))
-        return SimpleNamespace(folder=out, files=(Path(out, "figure1.png"),), highlights=("Head 2-9: 62%",))
+        return SimpleNamespace(folder=out, files=(Path(out, "index.html"),), highlights=("Head 2-9: 62%",))
 
     monkeypatch.setattr(demo, "run", run)
     return made
@@ -60,7 +60,7 @@ def test_demo_says_where_things_are(calls: list[tuple[Path, bool]]) -> None:
     done = runner.invoke(app, ["demo", "--out", "somewhere", "--no-progress"])
     assert done.exit_code == 0
     assert calls == [(Path("somewhere"), False)]
-    assert done.stdout == "Head 2-9: 62%\n\n1 files in somewhere:\n  figure1.png\n"
+    assert done.stdout == "Head 2-9: 62%\n\n1 files in somewhere; open somewhere/index.html\n"
 
 
 def test_demo_defaults(calls: list[tuple[Path, bool]]) -> None:

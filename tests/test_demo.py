@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import hashlib
 import importlib.util
 import json
@@ -16,8 +15,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bertattn import demo
+from bertattn import demo, storage
 from bertattn.errors import ModelError, StorageError
+from bertattn.report import Report
+from bertattn.statistics import Summary
 
 pytest.importorskip("matplotlib")
 needs_model = pytest.mark.skipif(
@@ -160,25 +161,32 @@ def test_without_package_and_network_the_install_command_is_named(monkeypatch: p
 
 
 @pytest.fixture(scope="module")
-def result(tmp_path_factory: pytest.TempPathFactory) -> demo.DemoResult:
+def result(tmp_path_factory: pytest.TempPathFactory) -> Report:
     if importlib.util.find_spec(demo.PACKAGE) is None:
         pytest.skip("the extra `demo` is not installed")
     return demo.run(tmp_path_factory.mktemp("demo") / "new" / "out", progress=False)
 
 
-def test_run_writes_its_files_and_no_others(result: demo.DemoResult) -> None:
-    assert sorted(path.name for path in result.folder.iterdir()) == sorted(demo.FILES)
-    assert list(result.files) == [result.folder / name for name in demo.FILES]
-    assert list(result.folder.parent.iterdir()) == [result.folder]
+def surface(result: Report) -> Summary:
+    assert result.results.surface is not None
+    return result.results.surface
 
 
-def test_table_has_a_row_for_each_layer_head_and_statistic(result: demo.DemoResult) -> None:
+def test_run_writes_the_figures_of_section_3_and_says_what_it_is(result: Report) -> None:
+    names = {path.name for path in result.files}
+    assert {f"figure{i}.{end}" for i in (1, 2, 4) for end in ("png", "svg")} <= names
+    assert {"index.html", "report.json", "surface_patterns.csv", "surface_patterns.json"} <= names
+    page = result.files[0].read_text(encoding="utf-8")
+    assert "a demonstration, not evidence" in page
+    assert "bertattn demo --out" in page
+
+
+def test_table_has_a_row_for_each_layer_head_and_statistic(result: Report) -> None:
     with (result.folder / "surface_patterns.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     keys = {(row["statistic"], int(row["layer"]), int(row["head"])) for row in rows}
-    assert len(keys) == len(rows) == 6 * 12 * len(result.summary.statistics)
+    assert len(keys) == len(rows) == 6 * 12 * len(surface(result).statistics)
     assert {(layer, head) for _, layer, head in keys} == {(i, j) for i in range(1, 7) for j in range(1, 13)}
-    assert {"mean", "standard_error", "low", "high", "count", "missing"} <= set(rows[0])
     for row in rows:
         defined = int(row["count"]) == 24
         assert (int(row["count"]), int(row["missing"])) == ((24, 0) if defined else (0, 24))
@@ -189,14 +197,8 @@ def test_table_has_a_row_for_each_layer_head_and_statistic(result: demo.DemoResu
             assert row["mean"] == ""
 
 
-def test_summary_can_be_loaded_again(result: demo.DemoResult) -> None:
-    from bertattn.statistics import Summary
-
-    assert Summary.load(result.folder / "surface_patterns.json") == result.summary
-
-
-def test_numbers_hang_together(result: demo.DemoResult) -> None:
-    mean = result.summary.mean
+def test_numbers_hang_together(result: Report) -> None:
+    mean = surface(result).mean
     assert ((mean("entropy") >= 0) & (mean("entropy") <= mean("uniform_entropy"))).all()
     assert mean("uniform_entropy").max() < np.log(128)
     assert ((mean("cls") + mean("sep") + mean("punctuation")) <= 1 + 1e-6).all()
@@ -206,81 +208,48 @@ def test_numbers_hang_together(result: demo.DemoResult) -> None:
     assert mean("next").max() > 0.5  # MiniLM has a head for the next token
 
 
-def test_numbers_behind_figure_1(result: demo.DemoResult) -> None:
-    figure = json.loads((result.folder / "figure1.json").read_text(encoding="utf-8"))
-    tokens = figure["tokens"]
-    assert tokens[0] == "[CLS]"
-    assert tokens.count("[SEP]") == 2
-    statistics = ("entropy", "next", "sep", "punctuation")
-    for shown, statistic in zip(figure["heads"], statistics, strict=True):
-        weights = np.array(shown["weights"])
-        assert weights.shape == (len(tokens), len(tokens))
-        np.testing.assert_allclose(weights.sum(-1), 1, atol=1e-5)
-        layer, head = (int(i) - 1 for i in shown["head"].split("-"))
-        mean = result.summary.mean(statistic)
-        assert shown["mean"] == mean[layer, head] == mean.max()
+def test_the_heads_of_figure_1_are_the_clearest_of_their_kind(result: Report) -> None:
+    with (result.folder / "heads_shown.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["statistic"] for row in rows] == ["entropy", "previous", "sep", "punctuation"]
     drawn = (result.folder / "figure1.svg").read_text(encoding="utf-8")
-    assert all(f"Head {shown['head']}" in drawn for shown in figure["heads"])
+    example = storage.load(result.folder / "figure1.safetensors")
+    assert example.queries.tokens.count("[SEP]") == 2
+    for row in rows:
+        layer, head = (int(i) - 1 for i in row["head"].split("-"))
+        mean = surface(result).mean(row["statistic"])
+        assert float(row["mean"]) == mean[layer, head] == mean.max()
+        assert f"Head {row['head']}" in drawn
+        np.testing.assert_allclose(example[row["head"]].sum(-1), 1, atol=1e-5)
 
 
-def test_highlights_name_the_heads_shown(result: demo.DemoResult) -> None:
-    figure = json.loads((result.folder / "figure1.json").read_text(encoding="utf-8"))
-    assert list(result.highlights) == [f"Head {shown['head']}: {shown['title']}" for shown in figure["heads"]]
-
-
-def test_run_record(result: demo.DemoResult) -> None:
-    record = json.loads((result.folder / "run.json").read_text(encoding="utf-8"))
-    assert record["model"]["sha256"] == demo.SHA256
-    assert record["text"]["passages"] == record["text"]["used"] == 24
-    assert 24 * 90 < record["text"]["tokens"] <= 24 * 128
-    assert record["text"]["excluded"] == []
-    assert {"bertattn", "torch", "transformers", "numpy", "matplotlib", "python"} == set(record["versions"])
-
-
-def test_same_bytes_twice_and_foreign_files_are_kept(result: demo.DemoResult, tmp_path: Path) -> None:
-    (tmp_path / "mine.txt").write_text("mine")
-    (tmp_path / "figure1.png").write_text("old")
-    demo.run(tmp_path, progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*demo.FILES, "mine.txt"])
-    assert (tmp_path / "mine.txt").read_text() == "mine"
-    assert [name for name in demo.FILES if (tmp_path / name).read_bytes() != (result.folder / name).read_bytes()] == []
+def test_run_record(result: Report) -> None:
+    record = json.loads((result.folder / "report.json").read_text(encoding="utf-8"))
+    assert (record["model"]["name"], record["model"]["revision"]) == (demo.MODEL, demo.REVISION)
+    assert record["text"]["inputs"] == record["used"]["sequences"] == 24
+    assert 24 * 90 < record["used"]["tokens"] <= 24 * 128
+    assert record["skipped"] == record["truncated"] == []
+    assert record["machine"]["device"] == "cpu"
 
 
 @needs_model
 @pytest.mark.parametrize("where", ["bertattn.figures.entropy_figure", "bertattn.statistics.summarize"])
-@pytest.mark.parametrize("existing", [False, True])
 def test_interrupted_run_leaves_everything_as_it_was(
-    where: str, existing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(where, interrupt)
-    out = tmp_path / "out"
-    if existing:
-        out.mkdir()
-        (out / "figure1.png").write_text("old")
     with pytest.raises(KeyboardInterrupt):
-        demo.run(out, progress=False)
-    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == (
-        ["out", "out/figure1.png"] if existing else []
-    )
-    if existing:
-        assert (out / "figure1.png").read_text() == "old"
+        demo.run(tmp_path / "out", progress=False)
+    assert list(tmp_path.iterdir()) == []
 
 
+@needs_model
 def test_out_that_is_a_file(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.write_text("mine")
     with pytest.raises(StorageError, match="out is a file; name a folder"):
         demo.run(out, progress=False)
-    with pytest.raises(StorageError, match=r"nothing can be written in .*out/below \(.*\); name another folder"):
-        demo.run(out / "below", progress=False)
-    with pytest.raises(StorageError, match=r"name of the folder to write is empty; for the current folder write '\.'"):
-        demo.run("", progress=False)
     assert out.read_text() == "mine"
-
-
-def test_result_is_frozen(result: demo.DemoResult) -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        result.folder = Path()  # type: ignore[misc]

@@ -190,7 +190,7 @@ def _record(
 
 def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Sequence[str]) -> tuple[str, ...]:
     """Page, figures and tables; returns the highlights."""
-    from bertattn import figures
+    from bertattn import figures, storage
     from bertattn.report import _page
 
     sections = [(section, section.show(results) if section.is_ready(results) else None) for section in SECTIONS]
@@ -205,6 +205,8 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
     if results.surface is not None:
         results.surface.to_csv(folder / "surface_patterns.csv")
         results.surface.save(folder / "surface_patterns.json")
+    if results.example is not None:
+        storage.save(folder / "figure1.safetensors", results.example)
     model = record["model"]
     title = f"What {model['name'] or model['architecture']} attends to"
     page = _page.page(

@@ -170,7 +170,7 @@ def _interval(best: _Best, form: str) -> str:
 
 def _examples(results: Results) -> Shown:
     summary, example = _given(results.surface), _given(results.example)
-    chosen: list[tuple[_Best, str]] = []
+    chosen: list[tuple[_Best, str, str]] = []
     kinds = (
         (("entropy",), "broad: avg. {:.2f} nats"),
         (("next", "previous"), "avg. {:.0%} to {}"),
@@ -184,24 +184,28 @@ def _examples(results: Results) -> Shown:
             found.sort(key=lambda pair: -pair[0].mean)
         if found:
             best, statistic = found[0]
-            chosen.append((best, title.format(best.mean, names.get(statistic, ""))))
+            chosen.append((best, statistic, title.format(best.mean, names.get(statistic, ""))))
     drawn = figures.example_heads(
         example,
-        [best.head for best, _ in chosen],
-        titles=[f"{title}\nover the whole text" for _, title in chosen],
+        [best.head for best, _, _ in chosen],
+        titles=[f"{title}\nover the whole text" for _, _, title in chosen],
         figure=_blank(),
     )
     caption = (
         "Heads of four kinds on one short text, each the clearest case of its kind in this model. A line joins a token "
         "(left) to one that it attends to (right); the darker, the more. The title's average is over the whole text."
     )
-    heads = "; ".join(f"head {best.name}, {title}" for best, title in chosen)
+    rows = [
+        {"head": best.name, "statistic": name, "mean": best.mean, "chosen as": title} for best, name, title in chosen
+    ]
+    heads = "; ".join(f"head {best.name}, {title}" for best, _, title in chosen)
     return Shown(
         pictures=(
             Picture(
                 "figure1", drawn, caption, f"Attention of single heads as lines between tokens: {heads}.", wide=True
             ),
-        )
+        ),
+        tables=(Table("heads_shown", "The heads shown, and why.", rows),),
     )
 
 

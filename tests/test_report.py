@@ -1,0 +1,419 @@
+"""Reports: what is on the page and beside it, that a run can be repeated, and that none leaves half a file."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import errno
+import html
+import json
+import re
+import shlex
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import bertattn as ba
+import model_zoo
+from bertattn import _files, report
+from bertattn.cli import app
+from bertattn.errors import InputError, ReaderError, StorageError, ValidationError
+from bertattn.report import SECTIONS, Results, Section, Shown, Table, _page, _provenance
+
+pytest.importorskip("matplotlib")
+
+TEXT = """The cat sat on the mat.
+It slept, and the dog ran.
+
+Snow falls.
+The dog saw it, and the cat sat.
+The mat was red.
+
+A line alone.
+"""
+
+
+@pytest.fixture(scope="module")
+def ext() -> ba.Extractor:
+    return ba.Extractor(*model_zoo.build("bert"))
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def done(ext: ba.Extractor, tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    folder = tmp_path_factory.mktemp("report")
+    (folder / "text.txt").write_text(TEXT, encoding="utf-8")
+    return report.run(ext, folder / "new" / "out", text=folder / "text.txt")
+
+
+class Page(HTMLParser):
+    """The tags, attributes and text of a page."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[tuple[str, str]] = []
+        self.ids: list[str] = []
+        self.words: list[str] = []
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        for name, value in attrs:
+            if name in ("href", "src"):
+                self.links.append((tag, value or ""))
+            if name == "id":
+                self.ids.append(value or "")
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def read(done: report.Report) -> Page:
+    return Page(done.files[0].read_text(encoding="utf-8"))
+
+
+def record_of(folder: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+    return value
+
+
+# The page
+
+
+def test_the_page_comes_first_and_every_file_is_named(done: report.Report) -> None:
+    assert done.files[0].name == "index.html"
+    assert sorted(path.name for path in done.folder.iterdir()) == sorted(path.name for path in done.files)
+    assert list(done.folder.parent.iterdir()) == [done.folder]
+
+
+def test_the_page_needs_nothing_beside_it(done: report.Report) -> None:
+    source = done.files[0].read_text(encoding="utf-8")
+    page = read(done)
+    assert "script" not in page.tags
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html.unescape(source)
+    for tag, link in page.links:
+        if tag == "img":
+            assert link.startswith("data:image/svg+xml;base64,")
+        else:
+            assert link.startswith("#") or (done.folder / link).is_file(), link
+    assert not re.search(r"https?:", source)
+
+
+def test_every_section_can_be_reached(done: report.Report) -> None:
+    page = read(done)
+    assert len(page.ids) == len(set(page.ids))
+    targets = [link[1:] for _, link in page.links if link.startswith("#")]
+    assert targets == [*(section.name for section in SECTIONS), "run"]
+    assert set(targets) <= set(page.ids)
+
+
+def test_highlights_are_on_the_page(done: report.Report) -> None:
+    text = " ".join(read(done).words)
+    assert done.highlights
+    for line in done.highlights:
+        assert line in text
+
+
+def test_what_was_run_stands_on_top(done: report.Report) -> None:
+    text = " ".join(" ".join(read(done).words).split())
+    assert "BertModel, 3 layers of 4 attention heads, " in text
+    assert "ran on 2 sequences of " in text
+    assert "none left out, none cut" in text
+
+
+def test_text_of_the_user_is_escaped(ext: ba.Extractor, tmp_path: Path) -> None:
+    hostile = "<script>alert(1)</script>"
+    named = ba.Extractor(ext.model, ext.tokenizer, name=f"{hostile}/model")
+    made = report.run(
+        named, tmp_path / "out", inputs=["The cat sat."], notes=[f"On {hostile} & so"], command=f"x {hostile}"
+    )
+    page = read(made)
+    assert "script" not in page.tags
+    assert " ".join(page.words).count(hostile) >= 3
+
+
+def test_a_cell_says_percent_digits_or_nothing() -> None:
+    table = Table("t", "caption", [], percent=("share", "low"), bars=("share",))
+    assert _page._cell(0.625, "share", table) == "62.5%"
+    assert _page._cell(0.625, "entropy", table) == "0.62"
+    assert _page._cell(float("nan"), "share", table) == "–"
+    assert _page._cell(3, "rank", table) == "3"
+    assert _page._share(0.625, "share", table) == 0.625
+    assert _page._share(float("nan"), "share", table) is _page._share(0.5, "low", table) is None
+
+
+# Sections
+
+
+def test_a_section_without_its_input_says_what_to_give() -> None:
+    for section in SECTIONS:
+        assert not section.is_ready(Results())
+        assert re.match(r"Give .*--[a-z]+ .*\(in Python: [a-z]+=", section.remedy)
+        with pytest.raises(ValidationError, match="a section was shown without the results that it needs"):
+            section.show(Results())
+    sections = [(section, None) for section in SECTIONS]
+    record = {"command": None, "versions": {"bertattn": "0"}}
+    page = Page(_page.page(title="t", lead=[], sections=sections, images={}, record=record))
+    text = " ".join(page.words)
+    for section in SECTIONS:
+        assert f"Not measured: its input was not given. {section.remedy}" in text
+
+
+def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Extractor, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
+    assert made.results.example is None
+    assert "Give a short text: --example TEXT" in " ".join(read(made).words)
+    assert record_of(made.folder)["missing"] == ["examples"]
+    assert not (made.folder / "figure1.svg").exists()
+
+
+def test_a_section_of_a_later_module_needs_no_more_than_a_line(
+    ext: ba.Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(results: Results) -> Shown:
+        assert results.surface is not None
+        rows = [{"head": "1-1", "share": 0.25, "undefined": float("nan")}]
+        return Shown(("Some text.",), tables=(Table("mine", "My table.", rows),), highlights=("A finding.",))
+
+    mine = Section("mine", "My section", ("surface",), "Give a text: --text FILE (in Python: text=).", show)
+    monkeypatch.setattr(report, "SECTIONS", (*SECTIONS, mine))
+    made = report.run(ext, tmp_path / "out", inputs=["The cat sat.", "The dog ran."])
+    assert made.highlights[-1] == "A finding."
+    assert (made.folder / "mine.csv").read_text() == "head,share,undefined\n1-1,0.25,\n"
+    assert "My section" in " ".join(read(made).words)
+
+
+# The numbers
+
+
+def test_the_numbers_are_those_of_summarize(done: report.Report, ext: ba.Extractor, text: Path) -> None:
+    segments = ba.segments.paragraph_segments(ba.readers.read_text(text), ext.tokenizer, max_tokens=96, seed=0)
+    expected = ba.summarize(ext.extract(segments), ba.patterns.surface_patterns)
+    summary = done.results.surface
+    assert summary is not None
+    np.testing.assert_allclose(summary.mean("entropy"), expected.mean("entropy"), rtol=1e-12)
+    assert ba.statistics.Summary.load(done.folder / "surface_patterns.json") == summary
+
+
+def test_the_best_heads_are_the_best(done: report.Report) -> None:
+    summary = done.results.surface
+    assert summary is not None
+    with (done.folder / "best_heads.csv").open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["attention to"] == "the next token"]
+    means = summary.mean("next")
+    assert [float(row["mean"]) for row in rows] == sorted(means.ravel().tolist(), reverse=True)[:3]
+    assert [int(row["rank"]) for row in rows] == [1, 2, 3]
+    for row in rows:
+        layer, head = (int(i) - 1 for i in row["head"].split("-"))
+        assert means[layer, head] == float(row["mean"])
+        assert float(row["low"]) < float(row["mean"]) < float(row["high"])
+
+
+def test_one_sequence_has_no_interval_and_says_so(ext: ba.Extractor, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", inputs=["The cat sat."])
+    assert any("no interval: one sequence" in line for line in made.highlights)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5", "roberta"])
+def test_other_families(family: str, tmp_path: Path) -> None:
+    made = report.run(
+        ba.Extractor(*model_zoo.build(family)), tmp_path / "out", inputs=["The cat sat on the mat.", "The dog ran."]
+    )
+    assert made.results.surface is not None
+    assert made.files[0].is_file()
+    assert not any("nan" in line for line in made.highlights)
+
+
+# What goes in
+
+
+def test_left_out_text_is_on_record(done: report.Report) -> None:
+    text = record_of(done.folder)["text"]
+    assert (text["unit"], text["segments"], text["left_out"]["one_line_chunks"]) == ("segment", 2, 1)
+    assert text["files"][0]["documents"] == 3
+    assert text["files"][0]["lines"] == 6
+
+
+def test_each_line_by_itself_and_long_ones_cut(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
+    text.write_text(TEXT + "\n" + "the cat " * 100, encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", text=[text], unit="line")
+    record = record_of(made.folder)
+    assert record["used"]["sequences"] == 7
+    assert [one["index"] for one in record["truncated"]] == [6]
+    assert "none left out, 1 cut" in " ".join(" ".join(read(made).words).split())
+
+
+def test_a_text_without_two_lines_together_names_the_remedy(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
+    text.write_text("One line.\n\nAnother.\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"gives no segment: none of its documents has two lines .*--unit line, "):
+        report.run(ext, tmp_path / "out", text=text)
+    text.write_text("\n \n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"there is no text in .*text\.txt: all lines are empty"):
+        report.run(ext, tmp_path / "out", text=text)
+
+
+def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with pytest.raises(InputError, match="there is no text; give text files"):
+        report.run(ext, out)
+    with pytest.raises(InputError, match="both text and inputs are given"):
+        report.run(ext, out, text=text, inputs=["a"])
+    with pytest.raises(InputError, match="inputs is empty"):
+        report.run(ext, out, inputs=[])
+    with pytest.raises(InputError, match="device, dtype and revision belong to a model loaded by name"):
+        report.run(ext, out, text=text, device="cpu")
+    with pytest.raises(ValidationError, match="unit must be 'segment' or 'line', but is 'word'"):
+        report.run(ext, out, text=text, unit="word")  # type: ignore[arg-type]
+    with pytest.raises(StorageError, match="the name of the folder to write is empty"):
+        report.run(ext, "", text=text)
+    with pytest.raises(FileNotFoundError):
+        report.run(ext, out, text=tmp_path / "absent.txt")
+    text.write_bytes(b"fine\nnot \xff fine\n")
+    with pytest.raises(ReaderError, match=r"text\.txt:2:5: byte 0xFF is no UTF-8"):
+        report.run(ext, out, text=text)
+    assert not out.exists()
+
+
+# That it can be repeated
+
+
+def same_but_for_times(a: Path, b: Path) -> None:
+    names = sorted(path.name for path in a.iterdir())
+    assert names == sorted(path.name for path in b.iterdir())
+    for name in names:
+        one, other = (a / name).read_bytes(), (b / name).read_bytes()
+        if name == "report.json":
+            records = [json.loads(one), json.loads(other)]
+            assert all(set(record.pop("times")) == {"started", "seconds"} for record in records)
+            assert records[0] == records[1]
+        else:
+            assert one == other, name
+
+
+def test_the_command_on_the_page_gives_the_same_bytes(
+    ext: ba.Extractor, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ext.model.save_pretrained("a model")
+    ext.tokenizer.save_pretrained("a model")
+    arguments = ["report", "--model", "a model", "--text", str(text), "--count", "1", "--seed", "3", "--out", "out"]
+    ran = CliRunner().invoke(app, [*arguments, "--no-progress"])
+    assert ran.exit_code == 0, ran.output
+    assert "open out/index.html" in ran.output
+    command = shlex.split(record_of(Path("out"))["command"])
+    assert command[0] == "bertattn"
+    Path("out").rename("first")
+    assert CliRunner().invoke(app, command[1:]).exit_code == 0
+    same_but_for_times(Path("first"), Path("out"))
+
+
+def test_every_option_is_in_the_command(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
+    ext.model.save_pretrained(tmp_path / "model")
+    ext.tokenizer.save_pretrained(tmp_path / "model")
+    options: dict[str, Any] = {"example": "It ran.", "max_tokens": 20, "count": 1, "seed": 5, "weighting": "query"}
+    options |= {"batch_size": 2, "device": "cpu", "dtype": "float64", "revision": "main", "unit": "segment"}
+    made = report.run(tmp_path / "model", tmp_path / "out", text=[text, text], **options)
+    words = shlex.split(record_of(made.folder)["command"])
+    assert words.count("--text") == 2
+    for name, value in options.items():
+        flag = f"--{name.replace('_', '-')}"
+        assert (flag in words) == (name != "unit")
+        assert name == "unit" or words[words.index(flag) + 1] == str(value)
+    with pytest.raises(ValidationError, match="weighting must be"):
+        report.run(tmp_path / "model", tmp_path / "out", text=text, weighting="token")  # type: ignore[arg-type]
+
+
+def test_the_record_tells_models_texts_and_tokenizers_apart(ext: ba.Extractor) -> None:
+    before = _provenance.of_model(ext)
+    weight = next(ext.model.parameters())
+    with torch.no_grad():
+        old = weight[0, 0].item()
+        weight[0, 0] += 1e-3
+        changed = _provenance.of_model(ext)
+        weight[0, 0] = old
+    assert {name for name in before if before[name] != changed[name]} == {"weights_sha256"}
+    assert _provenance.of_model(ext) == before
+    other = _provenance.of_model(ba.Extractor(*model_zoo.build("roberta")))
+    assert other["tokenizer_sha256"] != before["tokenizer_sha256"]
+
+
+def test_the_tokenizer_counts_by_what_it_knows_not_by_its_last_call(ext: ba.Extractor) -> None:
+    before = _provenance.tokenizer_sha256(ext.tokenizer)
+    ext.tokenizer(["the cat", "the"], padding=True, truncation=True, max_length=8)
+    assert _provenance.tokenizer_sha256(ext.tokenizer) == before
+
+
+def test_the_record_has_versions_and_machine(done: report.Report) -> None:
+    record = record_of(done.folder)
+    assert {"bertattn", "python", "torch", "transformers", "tokenizers", "numpy"} <= set(record["versions"])
+    assert record["machine"]["threads"] == torch.get_num_threads()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", record["times"]["started"])
+
+
+# That nothing is left half-written
+
+
+@pytest.mark.parametrize("existing", [False, True])
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_a_run_that_stops_at_any_file_leaves_the_folder_as_it_was(
+    failure: BaseException,
+    existing: bool,
+    ext: ba.Extractor,
+    text: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    out = tmp_path / "out"
+    if existing:
+        out.mkdir()
+        (out / "index.html").write_text("old")
+        (out / "mine.txt").write_text("mine")
+    whole, written = _files.write_whole, 0
+
+    def count(path: Any, content: Any) -> None:
+        nonlocal written
+        if written == stop:
+            raise failure
+        written += 1
+        whole(path, content)
+
+    monkeypatch.setattr(_files, "write_whole", count)
+    before = sorted(tmp_path.rglob("*"))
+    for stop in range(0, 12, 3):
+        written = 0
+        with pytest.raises(type(failure)):
+            report.run(ext, out, text=text)
+        assert written == stop
+        assert sorted(tmp_path.rglob("*")) == before
+    if existing:
+        assert (out / "index.html").read_text() == "old"
+    stop = -1
+    report.run(ext, out, text=text)
+    assert (out / "index.html").read_text() != "old"
+    assert (out / "mine.txt").exists() == existing
+
+
+def test_a_full_disk_is_one_line(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(report, "run", full)
+    ran = CliRunner().invoke(app, ["report", "--model", "m", "--text", str(text), "--out", str(tmp_path / "out")])
+    assert (ran.exit_code, ran.stderr) == (1, "bertattn: [Errno 28] No space left on device\n")
+
+
+def test_a_report_is_frozen(done: report.Report) -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        done.folder = Path()  # type: ignore[misc]
