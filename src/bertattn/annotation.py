@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 from bertattn import _arrays
 from bertattn.errors import ValidationError
 
-__all__ = ["Document", "DocumentWindow", "Mention", "Sentence"]
+__all__ = ["Document", "DocumentWindow", "Mention", "Sentence", "head_words"]
 
 
 class _FrozenDict(dict[str, Any]):
@@ -146,12 +146,19 @@ class Mention:
     Args:
         start, end: word numbers in the document, counted from 0, `end` excluded.
         entity: the entity's name; mentions with one name corefer.
-        head: the number of the mention's head word in the document, where the file declares one.
+        head: the number of the mention's head word in the document, where the file declares one or has a tree; see
+            `head_words`.
         type: the entity type ("person", "place" ...), where there is one.
         metadata: other fields of the file, by name.
+        parts: for a mention with gaps the spans `[start, end)` it consists of, in order; otherwise empty.
 
     Raises:
-        ValidationError: no words, numbers that are no integers, or a head word outside the mention.
+        ValidationError: no words, numbers that are no integers, a head word outside the mention, or parts that touch,
+            overlap or do not run from `start` to `end`.
+
+    Examples:
+        >>> Mention(2, 7, "e1", parts=[(2, 4), (6, 7)]).words
+        (2, 3, 6)
     """
 
     start: int
@@ -160,6 +167,7 @@ class Mention:
     head: int | None = None
     type: str | None = None
     metadata: Mapping[str, str] = field(default_factory=dict, hash=False)
+    parts: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("start", "end", "head"):
@@ -170,9 +178,31 @@ class Mention:
                 f"a mention spans words [start, end) with 0 <= start < end, but got [{self.start!r}, {self.end!r})"
                 + (f" with head {self.head!r}" if self.head is not None else "")
             )
-        if self.head is not None and not self.start <= self.head < self.end:
-            raise ValidationError(f"head {self.head} lies outside its mention [{self.start}, {self.end})")
+        object.__setattr__(self, "parts", self._checked_parts())
+        if self.head is not None and self.head not in (self.words if self.parts else range(self.start, self.end)):
+            gaps = f" with the parts {self.parts}" if self.parts else ""
+            raise ValidationError(f"head {self.head} lies outside its mention [{self.start}, {self.end}){gaps}")
         object.__setattr__(self, "metadata", _mapping("metadata", self.metadata))
+
+    @property
+    def words(self) -> tuple[int, ...]:
+        """The numbers of the mention's words in the document, without those in its gaps."""
+        return tuple(word for start, end in self.parts or ((self.start, self.end),) for word in range(start, end))
+
+    def _checked_parts(self) -> tuple[tuple[int, int], ...]:
+        parts = _arrays.column("parts", self.parts, entry="span")
+        edges = [edge for part in parts if isinstance(part, tuple) for edge in part]
+        good = all(isinstance(part, tuple) and len(part) == 2 for part in parts) and all(
+            isinstance(edge, int) for edge in edges
+        )
+        if parts and not (
+            good and edges == sorted(set(edges)) and (edges[0], edges[-1]) == (self.start, self.end) and len(parts) > 1
+        ):
+            raise ValidationError(
+                f"parts of a mention are at least two spans with gaps between them, from {self.start} to {self.end}, "
+                f"but are {self.parts!r:.60}"
+            )
+        return parts
 
 
 @dataclass(frozen=True)
@@ -250,6 +280,41 @@ class DocumentWindow:
         """As `Sentence.text`, for all words of the window."""
         spaces = [space for s in self.sentences for space in s.space_after or (True,) * len(s)]
         return Sentence(self.words, space_after=tuple(spaces)).text(spacing=spacing)
+
+
+def head_words(x: Document | DocumentWindow, /) -> tuple[int | None, ...]:
+    """The head word of each mention: the one it declares, otherwise that of its tree, otherwise None.
+
+    The tree's is the word whose governor lies outside the mention; of several, the nearest to the root, then the first.
+
+    Examples:
+        >>> tree = Sentence(["My", "old", "friend", "left"], governors=[3, 3, 4, 0])
+        >>> head_words(Document([tree], [Mention(0, 3, "friend")]))
+        (2,)
+    """
+    governors: list[int | None] = []  # over the whole text, from 0; -1 is the root, None unknown
+    for sentence in x.sentences:
+        first = len(governors)
+        governors += [
+            None if g is None else first + g - 1 if g else -1 for g in sentence.governors or (None,) * len(sentence)
+        ]
+    return tuple(mention.head if mention.head is not None else _tree_head(mention, governors) for mention in x.mentions)
+
+
+def _tree_head(mention: Mention, governors: Sequence[int | None]) -> int | None:
+    inside = frozenset(mention.words)
+    tops = [word for word in mention.words if governors[word] not in inside]
+    if not tops or any(governors[word] is None for word in inside):
+        return None
+    return tops[0] if len(tops) == 1 else min(tops, key=lambda word: _depth(word, governors))
+
+
+def _depth(word: int, governors: Sequence[int | None]) -> int:
+    depth = 0
+    governor: int | None = word
+    while governor is not None and governor >= 0 and depth <= len(governors):  # hand-made trees may hold a cycle
+        governor, depth = governors[governor], depth + 1
+    return depth
 
 
 def _check_sentences(x: Document | DocumentWindow) -> None:
