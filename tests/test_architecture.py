@@ -22,7 +22,7 @@ FLOORS = (
     # the nouns
     ("annotation", "inputs", "_tokens", "tensor", "results"),
     # pure functions
-    ("alignment", "statistics", "patterns", "testing"),
+    ("alignment", "statistics", "patterns", "heads", "testing"),
     # the edges of the world
     ("readers", "segments", "_prepare", "_hook", "_fallback", "_model", "extract", "storage", "figures"),
     # the doors
@@ -101,7 +101,9 @@ def test_importing_bertattn_loads_nothing_heavy() -> None:
     assert newly_loaded("bertattn", HEAVY) == "[]"
 
 
-@pytest.mark.parametrize("module", ["tensor", "annotation", "patterns", "alignment", "statistics", "figures", "cli"])
+@pytest.mark.parametrize(
+    "module", ["tensor", "annotation", "patterns", "alignment", "statistics", "heads", "readers", "figures", "cli"]
+)
 def test_modules_load_torch_and_matplotlib_only_when_used(module: str) -> None:
     assert newly_loaded(f"bertattn.{module}", HEAVY[:4]) == "[]"
 

@@ -43,7 +43,8 @@ PROMISED = {
     "patterns": "attention_to_offset attention_to attention_to_special entropy uniform_entropy surface_patterns "
     "sink_mass induction_score",
     "statistics": "Moments summarize",
-    "readers": "read_text iter_text",
+    "heads": "offset_baselines",
+    "readers": "read_text iter_text read_conllu iter_conllu read_corefud iter_corefud",
     "storage": "save load",
 }
 

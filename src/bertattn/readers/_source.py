@@ -191,9 +191,8 @@ def _text(file: TextIO, name: str) -> Iterator[Line]:
 
 
 def _damaged(error: Exception, name: str, line: int) -> ReaderError:
-    return ReaderError(
-        f"the compressed file is damaged or cut off ({error}); fetch it again", path=name, line=line
-    )
+    why = str(error).partition("\n")[0].rstrip(":")  # tarfile goes on with what each kind of compression said
+    return ReaderError(f"the compressed file is damaged or cut off ({why}); fetch it again", path=name, line=line)
 
 
 def paragraphs(source: Source) -> Iterator[Lines]:

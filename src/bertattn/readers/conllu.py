@@ -102,7 +102,7 @@ def write_conllu(path: str | os.PathLike[str], sentences: Iterable[Sentence | Do
     An existing file is replaced at once.
 
     Raises:
-        ValidationError: something that is no Sentence or Document, or a value that CoNLL-U cannot hold; see `to_conllu`.
+        ValidationError: something that is no Sentence or Document, or what `to_conllu` refuses.
     """
     text = "".join(to_conllu(sentence) for sentence in _flat(sentences))
     content = text.encode("utf-8")
@@ -398,7 +398,10 @@ def _governors(path: str, words: list[Row], known: dict[str, int]) -> tuple[int,
         if state[word] == start:
             row = words[word - 1]
             _fail(
-                path, row.line, _column(row.columns, _HEAD), f"the governors of word {word} lead back to it; a tree has no cycle"
+                path,
+                row.line,
+                _column(row.columns, _HEAD),
+                f"the governors of word {word} lead back to it; a tree has no cycle",
             )
     return tuple(governors)
 

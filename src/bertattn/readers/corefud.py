@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,9 +11,9 @@ from urllib.parse import unquote
 
 from bertattn.annotation import Document, Mention, head_words
 from bertattn.errors import ReaderError
-from bertattn.readers import conllu
 from bertattn.readers._brackets import CHUNK, Brackets, Chunk, Found, spans
 from bertattn.readers._source import Corpus, CorpusStream, Source, parsed
+from bertattn.readers.conllu import MISC, Block, Row, parse, sentence_blocks
 
 __all__ = ["iter_corefud", "read_corefud"]
 
@@ -68,9 +69,9 @@ def iter_corefud(source: Source, /, *, on_error: str = "raise") -> CorpusStream[
     return parsed(_documents(source), _document, on_error=on_error, name=lambda blocks: blocks[0].document)
 
 
-def _documents(source: Source) -> Iterator[list[conllu.Block]]:
-    blocks: list[conllu.Block] = []
-    for block in conllu.sentence_blocks(source):
+def _documents(source: Source) -> Iterator[list[Block]]:
+    blocks: list[Block] = []
+    for block in sentence_blocks(source):
         if blocks and (block.newdoc or block.lines.path != blocks[0].lines.path):
             yield blocks
             blocks = []
@@ -79,14 +80,14 @@ def _documents(source: Source) -> Iterator[list[conllu.Block]]:
         yield blocks
 
 
-def _document(blocks: list[conllu.Block]) -> Document:
+def _document(blocks: list[Block]) -> Document:
     name, path = blocks[0].document, blocks[0].lines.path
     sentences = []
     brackets = Brackets(path)
     words: list[int | None] = []  # for each node in the order of the file its word number; None for an empty node
     count = 0
     for block in blocks:
-        sentence, rows = conllu.parse(block)
+        sentence, rows = parse(block)
         sentences.append(sentence)
         fields = block.entity_fields.split("-") if block.entity_fields else None
         for row in rows:
@@ -108,11 +109,11 @@ def _document(blocks: list[conllu.Block]) -> Document:
     return replace(document, mentions=tuple(replace(m, head=h) for m, h in zip(mentions, heads, strict=True)))
 
 
-def _chunks(path: str, row: conllu.Row, fields: list[str] | None) -> list[Chunk]:
-    misc = row.columns[conllu.MISC]
+def _chunks(path: str, row: Row, fields: list[str] | None) -> list[Chunk]:
+    misc = row.columns[MISC]
     if "Entity=" not in misc:
         return []
-    column = sum(len(value) + 1 for value in row.columns[: conllu.MISC]) + 1
+    column = sum(len(value) + 1 for value in row.columns[:MISC]) + 1
     chunks: list[Chunk] = []
     for item in misc.split("|"):
         if item.startswith("Entity="):
@@ -147,9 +148,7 @@ def _chunk(path: str, text: str, fields: list[str] | None, line: int, column: in
         )
     name, *values = inner.split("-", len(fields) - 1)  # what exceeds the fields is the last one's
     if not name:
-        raise ReaderError(
-            f"{text!r:.60} names no entity; expected (e1-person", path=path, line=line, column=column
-        )
+        raise ReaderError(f"{text!r:.60} names no entity; expected (e1-person", path=path, line=line, column=column)
     return Chunk(name, opens, closes, line, column, dict(zip(fields, [name, *values], strict=False)))
 
 
@@ -164,7 +163,11 @@ def _mention(found: Found, words: list[int | None], document: str | None, path: 
     if "head" in rest and declared:
         number = int(declared) if declared.isascii() and declared.isdigit() and len(declared) < 9 else 0
         if not 1 <= number <= len(nodes):
-            _fail(path, found.chunk, f"head {declared!r:.40} of a mention of {len(nodes)} words; expected 1 to {len(nodes)}")
+            _fail(
+                path,
+                found.chunk,
+                f"head {declared!r:.40} of a mention of {len(nodes)} words; expected 1 to {len(nodes)}",
+            )
         head = words[nodes[number - 1]]
     parts = tuple(spans(inside))
     return Mention(
@@ -185,10 +188,8 @@ def _mention(found: Found, words: list[int | None], document: str | None, path: 
 def _unescaped(value: str) -> str:
     """`%2C` and `&#44;` as ","; what is no such escape stays as it is."""
     if "%" in value:
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             value = unquote(value, errors="strict")
-        except UnicodeDecodeError:
-            pass
     return _NUMERIC.sub(_character, value) if "&#" in value else value
 
 
