@@ -10,12 +10,15 @@ import signal
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 import transformers as tr
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import model_zoo
 import tokenizer_zoo
@@ -522,3 +525,59 @@ def test_a_tokenizer_much_smaller_than_the_table_is_warned_of() -> None:
     config = tr.BertConfig(**(model_zoo.SMALL | model_zoo._ids(tokenizer) | {"vocab_size": 2 * len(tokenizer)}))
     with pytest.warns(UserWarning, match="embeddings but the tokenizer only"):
         Extractor(tr.BertModel(config), tokenizer)
+
+
+class OwnAttention(torch.nn.Module):
+    """A class of the user's, with no eager function beside it."""
+
+    def __init__(self, config: Any, keywords: dict[str, Any]) -> None:
+        super().__init__()
+        self.config, self.keywords = config, keywords
+        self.projection = torch.nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(self, hidden: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        split = self.projection(hidden).view(*hidden.shape[:2], 3, self.config.num_attention_heads, -1)
+        query, key, value = split.permute(2, 0, 3, 1, 4)
+        call = ALL_ATTENTION_FUNCTIONS.get_interface(self.config._attn_implementation, None)
+        return call(self, query, key, value, mask, scaling=0.5, **self.keywords)[0].flatten(2)
+
+
+class OwnModel(tr.PreTrainedModel):
+    config_class = tr.BertConfig
+    _supports_attention_backend = True
+    _supports_sdpa = True
+
+    def __init__(self, config: Any, **keywords: Any) -> None:
+        super().__init__(config)
+        self.embedding = torch.nn.Embedding(config.vocab_size, config.hidden_size)
+        self.attention = OwnAttention(config, keywords)
+        self.post_init()
+
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return self.embedding
+
+    def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None) -> Any:
+        hidden = self.embedding(input_ids)
+        mask = create_bidirectional_mask(self.config, hidden, attention_mask)
+        return SimpleNamespace(last_hidden_state=self.attention(hidden, mask))
+
+
+def own_model(**keywords: Any) -> Extractor:
+    tokenizer = tokenizer_zoo.wordpiece()
+    torch.manual_seed(0)
+    config = tr.BertConfig(**(model_zoo.SMALL | model_zoo._ids(tokenizer) | {"num_hidden_layers": 1}))
+    return Extractor(OwnModel(config, **keywords).eval(), tokenizer)
+
+
+def test_attention_of_a_class_without_an_eager_function_is_the_plain_one() -> None:
+    for ext in (own_model(), own_model(sliding_window=None, is_causal=False, cache_position=torch.arange(3))):
+        captured = ext.capture(TEXTS[0], what=("query", "key"))
+        expected = (0.5 * captured.query @ captured.key.transpose(2, 3)).softmax(-1)
+        torch.testing.assert_close(captured.attention.weights, expected)
+
+
+@pytest.mark.parametrize("keywords", [{"softcap": 2.0}, {"slopes": torch.ones(4)}, {"temperature": 3.0}])
+def test_a_keyword_that_only_the_class_understands_is_refused_with_what_to_do(keywords: dict[str, Any]) -> None:
+    name = next(iter(keywords))
+    with pytest.raises(ModelError, match=f"^OwnAttention passes {name} to its .* write eager_attention_forward"):
+        own_model(**keywords)(TEXTS[0])

@@ -20,6 +20,8 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.masking_utils import eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
+from bertattn.errors import ModelError
+
 NAME = "bertattn"
 
 T = TypeVar("T")
@@ -110,15 +112,26 @@ def _plain_attention(
     dropout: float = 0.0,
     **keywords: Any,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    unknown = sorted(name for name in ("softcap", "position_bias", "s_aux", "sinks") if keywords.get(name) is not None)
+    unknown = sorted(name for name, value in keywords.items() if _may_count(name, value))
     if unknown:
-        raise NotImplementedError(f"{type(module).__name__} passes {', '.join(unknown)} but brings no eager attention")
+        raise ModelError(
+            f"{type(module).__name__} passes {', '.join(unknown)} to its attention function, and what that does to the "
+            f"weights cannot be known from outside: write eager_attention_forward, which returns (output, weights), in "
+            f"the module of the class ({type(module).__module__}), as transformers' own models do"
+        )
     groups = query.shape[1] // key.shape[1]
     key, value = key.repeat_interleave(groups, 1), value.repeat_interleave(groups, 1)
     logits = query @ key.transpose(2, 3) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
     weights = (logits if attention_mask is None else logits + attention_mask).softmax(-1)
     dropped = torch.nn.functional.dropout(weights, p=dropout, training=module.training)
     return (dropped @ value).transpose(1, 2).contiguous(), weights
+
+
+def _may_count(name: str, value: object) -> bool:
+    """Whether a keyword may change the weights; flags, sizes and whole-numbered positions are there for kernels."""
+    if name in ("softcap", "position_bias", "s_aux", "sinks"):
+        return value is not None
+    return isinstance(value, float) or (isinstance(value, torch.Tensor) and value.is_floating_point())
 
 
 @torch.compiler.disable  # type: ignore[untyped-decorator]  # torch gives it no type

@@ -533,6 +533,8 @@ class Extractor:
                     layers=layers,
                     vectors=vectors,
                 )
+            except BertattnError:
+                raise
             except (TypeError, ValueError) as error:
                 raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
             path = "interface" if record.seen and not record.incomplete else "output_attentions"
