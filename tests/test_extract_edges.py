@@ -5,10 +5,15 @@ from __future__ import annotations
 import copy
 import json
 import operator
+import os
 import random
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -22,7 +27,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import model_zoo
 import tokenizer_zoo
-from bertattn import _hook
+from bertattn import _hook, _model
 from bertattn.alignment import merge_subwords
 from bertattn.errors import InputError, ModelError, SelectionError, TooLongError
 from bertattn.extract import Extractor
@@ -581,3 +586,102 @@ def test_a_keyword_that_only_the_class_understands_is_refused_with_what_to_do(ke
     name = next(iter(keywords))
     with pytest.raises(ModelError, match=f"^OwnAttention passes {name} to its .* write eager_attention_forward"):
         own_model(**keywords)(TEXTS[0])
+
+
+def saved(folder: Path, what: Any) -> Any:
+    """`what` written to a folder and read from there, so that it knows its origin."""
+    what.save_pretrained(folder)
+    return type(what).from_pretrained(folder)
+
+
+@pytest.mark.parametrize("own", ["tokenizer.json", "vocab.txt"])
+def test_a_tokenizer_of_another_model_with_as_many_tokens_is_warned_of(tmp_path: Path, own: str) -> None:
+    model, tokenizer = model_zoo.build("bert")
+    tokenizer.save_pretrained(tmp_path / "model")
+    if own == "vocab.txt":
+        (tmp_path / "model" / "tokenizer.json").unlink()
+        by_number = sorted(tokenizer.get_vocab(), key=tokenizer.get_vocab().__getitem__)
+        (tmp_path / "model" / "vocab.txt").write_text("\n".join(by_number) + "\n", encoding="utf-8")
+    model = saved(tmp_path / "model", model)
+    vocabulary = tokenizer.get_vocab()
+    words = [token for token in vocabulary if token not in tokenizer.all_special_tokens]
+    moved = dict(zip(words, [vocabulary[w] for w in words[1:] + words[:1]], strict=True))
+    other = saved(tmp_path / "other", type(tokenizer)(vocab=vocabulary | moved))
+    assert len(other) == len(tokenizer)
+    with pytest.warns(UserWarning, match=r"own tokenizer gives '.*' the number \d+, but this one, of '.*other'"):
+        Extractor(model, other)
+
+
+def test_the_tokenizer_of_a_base_model_with_a_few_tokens_more_is_no_stranger(tmp_path: Path) -> None:
+    model, tokenizer = model_zoo.build("bert")
+    tokenizer.save_pretrained(tmp_path / "tuned")
+    tuned = saved(tmp_path / "tuned", copy.deepcopy(model))
+    base = saved(tmp_path / "base", type(tokenizer)(vocab=tokenizer.get_vocab()))
+    base.add_tokens(["aardvark"])
+    tuned.resize_token_embeddings(len(base))
+    Extractor(tuned, base)  # warnings are errors
+
+
+def test_a_tokenizer_a_twentieth_smaller_than_the_table_is_warned_of_but_not_padding() -> None:
+    """BERT-base cased and uncased: 28996 and 30522 tokens."""
+    tokenizer = SimpleNamespace(**dict.fromkeys(("pad_token_id", "cls_token_id", "sep_token_id", "name_or_path")))
+    tokenizer.all_special_ids = []
+    model = SimpleNamespace(config=SimpleNamespace())
+    for rows, tokens, warned in ((30522, 28996, True), (30528, 30522, False), (51200, 50257, False), (64, 33, False)):
+        sized = type("Sized", (SimpleNamespace,), {"__len__": lambda self, tokens=tokens: tokens})(**vars(tokenizer))
+        with warnings.catch_warnings(record=True) as seen:
+            warnings.simplefilter("always")
+            _model.check_tokenizer(model, sized, rows)  # type: ignore[arg-type]
+        assert bool(seen) is warned, (rows, tokens)
+
+
+HUB = "http://127.0.0.1:9"  # where nothing listens
+UNREACHABLE = """
+import logging, sys
+from bertattn.extract import Extractor
+print(Extractor.from_pretrained("someone/cached", device="cpu")("The cat.").shape)
+try:
+    Extractor.from_pretrained("someone/absent")
+except ValueError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+def test_without_a_network_the_cache_is_read_and_what_is_not_there_is_said_at_once(
+    folder: Path, tmp_path: Path, offline: str
+) -> None:
+    cache = tmp_path / "home" / "hub" / "models--someone--cached"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text("a" * 40)
+    shutil.copytree(folder, cache / "snapshots" / ("a" * 40), ignore=shutil.ignore_patterns("home"))
+    outside = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+    ran = subprocess.run(
+        [sys.executable, "-c", UNREACHABLE],
+        env=outside | {"HF_HOME": str(tmp_path / "home"), "HF_ENDPOINT": HUB, "HF_HUB_OFFLINE": offline},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    shape, message = ran.stdout.splitlines()
+    assert shape == "(3, 4, 6, 6)"
+    assert message.startswith(
+        "ModelError 'someone/absent' is not on this machine, or not whole, and cannot be fetched ("
+    )
+    assert ("HF_HUB_OFFLINE is set)" if offline == "1" else f"({HUB} cannot be reached: ") in message
+    assert "); give a folder with config.json" in message
+    assert "Retrying" not in ran.stderr
+
+
+def test_a_hub_that_answers_is_left_to_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_model, "is_offline_mode", lambda: False)
+    asked = []
+
+    def answer(url: str) -> None:
+        asked.append(url)
+        raise OSError("404, or a slow answer, or a proxy that refuses")
+
+    monkeypatch.setattr(_model, "get_hf_file_metadata", answer)
+    assert _model.hub_out_of_reach("someone/absent", "v1") is None
+    assert _model.hub_out_of_reach("no name at all", None) is None
+    assert [url.endswith("/someone/absent/resolve/v1/config.json") for url in asked] == [True]

@@ -220,6 +220,9 @@ class Extractor:
         options: dict[str, Any] = {"trust_remote_code": False}  # or transformers would ask at the terminal
         if revision is not None:
             options["revision"] = revision
+        unreached = None if folder.exists() else _model.hub_out_of_reach(name, revision)
+        if unreached is not None:
+            options["local_files_only"] = True
         bars = logging.is_progress_bar_enabled()
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, which load in a moment
         try:
@@ -228,6 +231,12 @@ class Extractor:
                 name, dtype=dtype or torch.float32, output_loading_info=True, **options
             )
         except Exception as error:  # transformers, safetensors and torch raise dozens of kinds
+            if unreached is not None and isinstance(error, OSError):
+                raise ModelError(
+                    f"{name!r} is not on this machine, or not whole, and cannot be fetched ({unreached}); "
+                    "give a folder with config.json, model.safetensors and tokenizer.json, such as "
+                    "'./my-model', or load it once with a connection, which keeps it in the cache"
+                ) from error
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise ModelError(
                 f"no model could be loaded from {name!r}: {first}; give a model's name on the hub, or a folder with "
