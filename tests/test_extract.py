@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import itertools
+import pickle
+import re
 import threading
 from types import SimpleNamespace
 from typing import Any
@@ -496,8 +498,26 @@ def test_too_long_texts_raise_or_are_cut_or_skipped_and_listed() -> None:
     sentence = Sentence(tuple(long.split()))
     with pytest.raises(TooLongError, match="annotated words are not cut"):
         next(ext.extract([sentence], on_too_long="truncate"))
+    with pytest.raises(TooLongError, match="annotated words are not cut"):
+        ext(sentence)
     ids = next(ext.extract([TokenIds((5,) * 200)], on_too_long="truncate"))
     assert ids.shape[2] == 96
+
+
+@pytest.mark.parametrize("name", ["gpt2", "xlm-roberta", "llama"])
+def test_a_message_shows_the_text_and_not_its_tokens(name: str) -> None:
+    ext, long = extractor(name), "the cat sat " * 50
+    ids = TokenIds(tuple(ext.tokenizer(long)["input_ids"]))
+    for x in (long, TextPair(long, "the end"), Sentence(tuple(long.split())), ids):
+        with pytest.raises(
+            TooLongError, match=r"^'(<s>)? ?the cat sat the cat sat [a-z ]*…' has \d+ tokens but"
+        ) as raised:
+            ext(x)
+        stream = ext.extract([x], on_too_long="skip")
+        assert list(stream) == []
+        assert stream.skipped == [Excluded(0, raised.value.reason)]
+        assert re.search(r" tokens but the model takes 9\d$", stream.skipped[0].reason)
+        assert pickle.loads(pickle.dumps(raised.value)).reason == raised.value.reason
 
 
 @pytest.mark.parametrize("name", ["roberta", "xlm-roberta", "mpnet"])

@@ -15,6 +15,7 @@ from bertattn.inputs import TextPair, TokenIds
 from bertattn.tensor import Annotation, Axis
 
 _lock = threading.Lock()  # a fast tokenizer keeps truncation and the reading of special tokens as its own state
+LONGEST_SHOWN = 40  # characters of a text in a message
 
 
 @dataclass(frozen=True)
@@ -61,20 +62,21 @@ def prepare(
         prepared = _text(x.first, x.second, tokenizer, limit=limit, truncate=truncate)
     elif isinstance(x, Sentence | DocumentWindow):
         prepared = _words(x, tokenizer, spacing=spacing)
-        if truncate and limit is not None and len(prepared.ids) > limit:
-            raise TooLongError(
-                f"{_quoted(x.words)} has {len(prepared.ids)} tokens but the model takes {limit}; annotated words are "
-                "not cut, since their annotation would no longer fit: use on_too_long='skip'"
-            )
     elif isinstance(x, Document):
         raise InputError("a Document is read in windows that fit the model, not whole; give its sentences")
     else:
         prepared = _ids(x, tokenizer, limit=limit, truncate=truncate)
     if limit is not None and len(prepared.ids) > limit:
-        raise TooLongError(
-            f"{_quoted(prepared.axis.tokens)} has {len(prepared.ids)} tokens but the model takes {limit}; "
-            "use on_too_long='truncate' or 'skip', or cut the text"
+        remedy = "use on_too_long='truncate' or 'skip' of extract(), or cut the text"
+        if isinstance(x, Sentence | DocumentWindow):
+            remedy = (
+                "annotated words are not cut, since their annotation would no longer fit: use on_too_long='skip' of "
+                "extract()"
+            )
+        reason = (
+            f"{_quoted(_shown_text(x, prepared, tokenizer))} has {len(prepared.ids)} tokens but the model takes {limit}"
         )
+        raise TooLongError(reason, remedy=remedy)
     if vocabulary is not None and max(prepared.ids) >= vocabulary:
         raise InputError(
             f"token {max(prepared.ids)} is beyond the model's {vocabulary} embeddings: "
@@ -83,9 +85,19 @@ def prepare(
     return prepared
 
 
-def _quoted(words: Sequence[str]) -> str:
-    text = " ".join(words)
-    return repr(text if len(text) <= 40 else text[:37] + "…")
+def _shown_text(x: object, prepared: Prepared, tokenizer: Any) -> str:
+    """The beginning of an input as it is written, not as its tokens are."""
+    if isinstance(x, str):
+        return x
+    if isinstance(x, TextPair):
+        return f"{x.first} {x.second}"
+    if isinstance(x, Sentence | DocumentWindow):
+        return " ".join(x.words)
+    return str(tokenizer.decode(list(prepared.ids[:LONGEST_SHOWN])))
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 3] + "…")
 
 
 def _check_text(text: str) -> None:
@@ -214,8 +226,8 @@ def _words_by_parts(
     ]
     if [token for part in parts for token in part] != whole:
         raise AlignmentError(
-            f"{type(tokenizer).__name__} keeps no character offsets and cuts {_quoted(words)} differently one by one, "
-            "so its tokens cannot be given to words; load a fast tokenizer"
+            f"{type(tokenizer).__name__} keeps no character offsets and cuts {_quoted(' '.join(words))} differently "
+            "one by one, so its tokens cannot be given to words; load a fast tokenizer"
         )
     numbers = iter([number for number, part in enumerate(parts) for _ in part])
     return tuple(None if s is None else next(numbers) for s in sequences)
@@ -267,7 +279,8 @@ def shifted_right(target: Prepared, model: Any, tokenizer: Any, limit: int | Non
     end = len(axis) - ends
     if limit is not None and end + 1 > limit:
         raise TooLongError(
-            f"the target has {end} tokens but the decoder takes {limit - 1} after its start token; cut the text"
+            f"the target has {end} tokens but the decoder takes {limit - 1} after its start token",
+            remedy="cut the text",
         )
     columns: dict[str, Any] = {
         "words": axis.words,

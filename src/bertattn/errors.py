@@ -42,7 +42,15 @@ class InputError(BertattnError):
 
 
 class TooLongError(InputError):
-    """A text with more tokens than the model can take."""
+    """A text with more tokens than the model can take.
+
+    Attributes:
+        reason: what was wrong, without the remedy: for lists of what was left out.
+    """
+
+    def __init__(self, reason: str, *, remedy: str = "") -> None:
+        super().__init__(f"{reason}; {remedy}" if remedy else reason)
+        self.reason = reason
 
 
 class ModelError(BertattnError):

@@ -341,7 +341,7 @@ class Extractor:
                 except TooLongError as error:
                     if on_too_long != "skip":
                         raise _numbered(error, index) from None
-                    skipped.append(Excluded(index, str(error)))
+                    skipped.append(Excluded(index, error.reason))
                     prepared = None
                 except (InputError, AlignmentError) as error:
                     if on_error == "raise":
