@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from bertattn import AttentionTensor, figures
 from bertattn.errors import MissingExtraError, SelectionError, StorageError, ValidationError
+from bertattn.tensor import Axis
 
 TOKENS = ("[CLS]", "a", "$b$", "[SEP]")
 
@@ -143,6 +144,24 @@ def test_any_token_can_be_drawn(function: object, token: str, ax: Axes, tmp_path
 def test_what_a_token_looks_like(ax: Axes) -> None:
     figures.attention_lines(tensor(np.eye(5), ("日", "\n", "\ud800", "Ġthe", "x" * 30)), "1-1", ax=ax)
     assert texts(ax)[:5] == ["□", "\\n", "\\ud800", "Ġthe", "x" * 17 + "…"]
+
+
+def test_labels_are_text_and_words_stay_as_they_are(ax: Axes) -> None:
+    figures.attention_lines(tensor(np.eye(5), ("The", "Ġcat", "s", "Ġ", "ÃŃ")), "1-1", ax=ax)
+    assert texts(ax)[:5] == ["The", "cat", "##s", "␣", "í"]
+    words = AttentionTensor(np.eye(2)[None, None], Axis(["Ġgantija", "▁x"], unit="word"))
+    assert texts(figures.attention_lines(words, "1-1", ax=Figure().subplots()))[:2] == ["Ġgantija", "▁x"]
+
+
+def test_a_font_that_has_what_the_first_one_lacks_is_used(ax: Axes, tmp_path: Path) -> None:
+    """STIXGeneral comes with matplotlib and has U+2312, which DejaVu Sans has not."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures.attention_matrix(tensor(np.eye(2), ("⌒", "é")), "1-1", ax=ax)
+        figures.save(ax, tmp_path / "a.png")
+    label = ax.get_yticklabels()[0]
+    assert label.get_text() == "⌒"
+    assert label.get_fontfamily() == [*mpl.rcParams["font.family"], "STIXGeneral"]
 
 
 # attention_matrix

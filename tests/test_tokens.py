@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from transformers import (
     BartConfig,
     BartModel,
@@ -565,3 +568,62 @@ def test_padding_without_a_mask_is_refused() -> None:
         _tokens.batch_item({"input_ids": encoding["input_ids"]}, 0, tokenizer, batch=2)
     whole = _tokens.batch_item({"input_ids": encoding["input_ids"]}, 1, tokenizer, batch=2)
     assert len(whole.ids) == encoding["input_ids"].shape[1]
+
+
+# labels
+
+
+def labels_of(name: str, text: str) -> list[str]:
+    tokenizer = zoo.FAST[name]()
+    ids = tokenizer(text)["input_ids"]
+    special = [role is not None for role in _tokens.roles_of(ids, tokenizer)]
+    return _tokens.labels(tokenizer.convert_ids_to_tokens(ids), special, text.split())
+
+
+BYTES_OF_TWO = "日·1/3 日·2/3 日·3/3 ␣ 👩·1/4 👩·2/4 👩·3/4 👩·4/4"
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("wordpiece", "[CLS] the ca ##f ##e , did ##n ' t [UNK] [UNK] [SEP]"),
+        ("byte_bpe_gpt2", f"The c ##a ##f ##é·1/2 ##é·2/2 , did ##n 't ␣ {BYTES_OF_TWO}"),
+        ("bpe_llama", f"<s> The c ##a ##f ##é·1/2 ##é·2/2 , d ##id ##n 't ␣ {BYTES_OF_TWO}"),
+    ],
+)
+def test_labels_are_text(name: str, expected: str) -> None:
+    assert [label.replace(" ", "·") for label in labels_of(name, "The café, didn't 日 👩")] == expected.split()
+
+
+@pytest.mark.parametrize("name", sorted(zoo.FAST))
+@given(text=st.text(max_size=12))
+def test_labels_of_any_text_have_no_signs_that_the_text_has_not(name: str, text: str) -> None:
+    text = "the cat " + "".join(c for c in text if c.isprintable() and c not in "ĠĊ▁<>#")
+    shown = labels_of(name, text)
+    tokenizer = zoo.FAST[name]()
+    assert len(shown) == len(tokenizer(text)["input_ids"])
+    if name != "wordpiece":
+        assert not any(sign in label for label in shown for sign in ("Ġ", "▁", "<0x"))
+
+
+def test_labels_of_byte_level_text_give_the_text_back() -> None:
+    text = "Zoë's naïve 漢字, Ünlü."
+    shown = labels_of("byte_bpe_gpt2", text)
+    whole = [re.sub(r" \d/\d$", "", label) for label in shown if not re.search(r" ([2-4])/\d$", label)]
+    assert "".join(label.removeprefix("##").replace("␣", "") for label in whole) == text.replace(" ", "")
+
+
+def test_labels_of_other_marks_and_of_broken_bytes() -> None:
+    assert _tokens.labels(["un", "do</w>", ".</w>", "</s>"], [False] * 3 + [True]) == ["un", "##do", ".", "</s>"]
+    assert _tokens.labels(["▁", "▁▁", "▁a"], [False] * 3) == ["␣", "␣␣", "a"]
+    assert _tokens.labels(["Ġa", "Ã"], [False, False]) == ["a", "\\xc3"]
+    assert _tokens.labels(["Ġa", "©", "."], [False] * 3) == ["a", "\\xa9", "."]
+    assert _tokens.labels(["Ġa", "Ã", "</s>", "©"], [False, False, True, False]) == ["a", "\\xc3", "</s>", "\\xa9"]
+
+
+@pytest.mark.parametrize("words", [["Ġorġ"], ["Ġgantija"], ["São"], ["ÃO"], ["Éa"]])
+def test_letters_of_the_text_are_not_taken_for_bytes(words: list[str]) -> None:
+    """Maltese has the letter that stands for GPT-2's space; Portuguese has those of its bytes."""
+    assert _tokens.labels(words, [False], words) == words
+    lowered = [word.lower() for word in words]
+    assert _tokens.labels(lowered, [False], words) == lowered

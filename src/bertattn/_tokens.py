@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +20,15 @@ _FIELDS = {
     "decoder": ("decoder_attentions", "attentions"),
     "cross": ("cross_attentions",),
 }
+
+
+# GPT-2's alphabet: printable bytes stand for themselves, the others for the characters from U+0100 on.
+_PRINTABLE = (*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100))
+_OTHERS = [byte for byte in range(256) if byte not in _PRINTABLE]
+_BYTES = {chr(byte): byte for byte in _PRINTABLE} | {chr(0x100 + n): byte for n, byte in enumerate(_OTHERS)}
+_HEX_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+CONTINUED = "##"
+LONGEST_CHARACTER = 4  # bytes of UTF-8
 
 
 def roles_of(ids: Sequence[int], tokenizer: Any, special: Sequence[bool] | None = None) -> tuple[str | None, ...]:
@@ -236,3 +247,85 @@ def _is_map(x: object) -> bool:
 
 def _kind(x: object) -> str:
     return f"an array of shape {tuple(x.shape)}" if hasattr(x, "shape") else f"a {type(x).__name__}"
+
+
+def labels(tokens: Sequence[str], special: Sequence[bool], words: Sequence[str] | None = None) -> list[str]:
+    """What to write for each token where people read it: its text, not the tokenizer's signs for bytes and spaces.
+
+    A piece that goes on with a word starts with "##", as WordPiece writes it itself; a piece that is nothing but space
+    is "␣"; a character that is cut into several tokens is written on each, as "é 1/2" and "é 2/2". Special tokens and
+    those of tokenizers without such signs stay as they are.
+
+    Args:
+        tokens: as the tokenizer writes them.
+        special: which of them are special tokens.
+        words: the words of the text as it is written, where they are known.
+    """
+    ordinary = [token for token, is_special in zip(tokens, special, strict=True) if not is_special]
+    if any(token.endswith("</w>") for token in ordinary):
+        spaced = [token.removesuffix("</w>") + " " if token.endswith("</w>") else token for token in tokens]
+        pieces = [text.encode("utf-8", "surrogatepass") for text in spaced]
+    elif any(token.startswith("▁") or _HEX_BYTE.fullmatch(token) for token in ordinary):
+        pieces = [_sentencepiece_bytes(token) for token in tokens]
+    elif _is_byte_level(ordinary, words):
+        pieces = [bytes(_BYTES[c] for c in token if c in _BYTES) for token in tokens]
+    else:
+        return list(tokens)
+    shown: list[str] = []
+    before = ""
+    while (i := len(shown)) < len(tokens):
+        if special[i]:
+            shown.append(tokens[i])
+            before = ""
+            continue
+        run = _whole_characters(pieces[i : i + LONGEST_CHARACTER], special[i : i + LONGEST_CHARACTER])
+        text = b"".join(pieces[i : i + run]).decode("utf-8", "backslashreplace")
+        label = _label(text, before)
+        shown += [label] if run == 1 else [f"{label} {part}/{run}" for part in range(1, run + 1)]
+        before = text
+    return shown
+
+
+def _sentencepiece_bytes(token: str) -> bytes:
+    found = _HEX_BYTE.fullmatch(token)
+    return bytes([int(found[1], 16)]) if found else token.replace("▁", " ").encode("utf-8", "surrogatepass")
+
+
+def _is_byte_level(tokens: Sequence[str], words: Sequence[str] | None) -> bool:
+    """Whether these are written in GPT-2's alphabet: a sign of it stands where no word has that letter."""
+    if not all(c in _BYTES for token in tokens for c in token):
+        return False
+    if words is None:
+        return any(token[:1] == "Ġ" for token in tokens)
+    letters = set("".join(words)) | set("".join(words).casefold())
+    if not any(c not in letters and not c.isascii() for token in tokens for c in token):
+        return False
+    try:
+        bytes(_BYTES[c] for token in tokens for c in token).decode()
+    except UnicodeDecodeError as error:
+        return error.reason == "unexpected end of data"  # the text was cut inside a character
+    return True
+
+
+def _whole_characters(pieces: Sequence[bytes], special: Sequence[bool]) -> int:
+    """How many of these tokens make up whole characters: 1, or more where the first ends inside one."""
+    text = b""
+    for number, (piece, is_special) in enumerate(zip(pieces, special, strict=True), 1):
+        text += piece
+        try:
+            text.decode()
+        except UnicodeDecodeError as error:
+            if error.reason != "unexpected end of data" or is_special:
+                return 1
+        else:
+            return number
+    return 1
+
+
+def _label(text: str, before: str) -> str:
+    shown = text.strip(" ")
+    if not shown:
+        return text.replace(" ", "␣")
+    goes_on = text[0].isalnum() and before[-1:].isalnum()
+    spaceless = unicodedata.east_asian_width(text[0]) in "WF"  # every piece of Chinese or Japanese would go on
+    return CONTINUED + shown if goes_on and not spaceless else shown

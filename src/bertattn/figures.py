@@ -2,6 +2,10 @@
 
 A function of one panel takes `ax` and returns it; a function of several panels takes `figure` and returns it. Without
 either they make a new pyplot figure. Nothing is shown, and no setting of matplotlib is changed.
+
+Tokens are labelled with their text, whatever signs their tokenizer writes for spaces and bytes: GPT-2's "Ġthe" and
+Llama's "▁the" as "the", a piece that goes on with a word as "##s", a space alone as "␣", a character that is cut into
+two tokens as "é 1/2" and "é 2/2". What matplotlib's font lacks is drawn in another installed font, or as a box.
 """
 
 from __future__ import annotations
@@ -14,10 +18,10 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from bertattn import _arrays, _files, _optional
+from bertattn import _arrays, _files, _optional, _tokens
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, StorageError, ValidationError
-from bertattn.tensor import AttentionTensor, HeadName, format_head, parse_head
+from bertattn.tensor import AttentionTensor, Axis, HeadName, format_head, parse_head
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,6 +43,42 @@ __all__ = [
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 LONGEST_TOKEN = 18
+# Fonts that have what matplotlib's own lacks, where they are installed; the last one comes with matplotlib.
+FALLBACK_FONTS = (
+    "Noto Sans",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Noto Sans JP",
+    "Noto Sans KR",
+    "Source Han Sans SC",
+    "PingFang SC",
+    "Hiragino Sans",
+    "Apple SD Gothic Neo",
+    "Microsoft YaHei",
+    "Yu Gothic",
+    "Malgun Gothic",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "Droid Sans Fallback",
+    "Arial Unicode MS",
+    "Noto Sans Arabic",
+    "Noto Sans Hebrew",
+    "Noto Sans Devanagari",
+    "Noto Sans Bengali",
+    "Noto Sans Tamil",
+    "Noto Sans Thai",
+    "Nirmala UI",
+    "Leelawadee UI",
+    "Noto Emoji",
+    "Segoe UI Emoji",
+    "Segoe UI Symbol",
+    "Noto Sans Symbols",
+    "Noto Sans Symbols 2",
+    "Symbola",
+    "Unifont",
+    "STIXGeneral",
+)
 
 
 def attention_lines(
@@ -89,9 +129,10 @@ def attention_lines(
     ax.set_ylim(n - 0.5, -0.5)
     ax.set_axis_off()
     size = _label_size(ax, n)
-    for x, side, axis in ((-0.04, "right", attention.queries), (1.04, "left", attention.keys)):
-        for y, token in enumerate(axis.tokens):
-            ax.text(x, y, _drawable(token), ha=side, va="center", fontsize=size, parse_math=False)
+    columns, families = _drawable(_labels(attention.queries), _labels(attention.keys))
+    for x, side, labels in zip((-0.04, 1.04), ("right", "left"), columns, strict=True):
+        for y, label in enumerate(labels):
+            ax.text(x, y, label, ha=side, va="center", fontsize=size, fontfamily=families, parse_math=False)
     ax.set_title(_head_title(head))
     return ax
 
@@ -126,10 +167,11 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
     cmap = colormaps["PuOr" if signed else "Blues"].with_extremes(bad="0.85")
     image = ax.imshow(weights, vmin=low, vmax=high, cmap=cmap, aspect="equal", interpolation="nearest")
     size = _label_size(ax, max(queries, keys))
-    for set_ticks, axis in ((ax.set_yticks, attention.queries), (ax.set_xticks, attention.keys)):
-        step = max(1, -(-len(axis) // 128))
-        shown = range(0, len(axis), step)
-        set_ticks(list(shown), [_drawable(axis.tokens[i]) for i in shown], fontsize=size, parse_math=False)
+    columns, families = _drawable(_labels(attention.queries), _labels(attention.keys))
+    for set_ticks, labels in zip((ax.set_yticks, ax.set_xticks), columns, strict=True):
+        step = max(1, -(-len(labels) // 128))
+        shown = range(0, len(labels), step)
+        set_ticks(list(shown), labels[::step], fontsize=size, fontfamily=families, parse_math=False)
     ax.tick_params(axis="x", labelrotation=90)
     ax.set_xlabel("key")
     ax.set_ylabel("query")
@@ -417,15 +459,29 @@ def _label_size(ax: Axes, labels: int) -> float:
     return float(min(9.0, max(2.5, 0.8 * points / max(labels, 1))))
 
 
-def _drawable(token: str) -> str:
-    """The token with its control characters spelt out, and a box for what matplotlib's fonts cannot draw."""
+def _labels(axis: Axis) -> list[str]:
+    """What is written for each token: its text, control characters spelt out, cut where it is long."""
+    special = [role is not None for role in axis.roles or (None,) * len(axis)]
+    texts = list(axis.tokens) if axis.unit == "word" else _tokens.labels(axis.tokens, special, axis.words)
+    spelt = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) for text in texts]
+    return [text if len(text) <= LONGEST_TOKEN else text[: LONGEST_TOKEN - 1] + "…" for text in spelt]
+
+
+def _drawable(*columns: list[str]) -> tuple[list[list[str]], list[str]]:
+    """The labels with a box for what no font at hand can draw, and the font families that draw the rest."""
     from matplotlib import font_manager, rcParams
 
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in token[: LONGEST_TOKEN + 1])
-    if len(text) > LONGEST_TOKEN:
-        text = text[: LONGEST_TOKEN - 1] + "…"
-    if text.isascii():
-        return text
-    families = (font_manager.FontProperties(family=[family]) for family in rcParams["font.family"])
-    fonts = [font_manager.get_font(font_manager.findfont(family)) for family in families]
-    return "".join(c if any(font.get_char_index(ord(c)) for font in fonts) else "□" for c in text)
+    families = list(rcParams["font.family"])
+    missing = {c for labels in columns for label in labels for c in label if not c.isascii()}
+    installed = {font.name for font in font_manager.fontManager.ttflist}
+    own = len(families)
+    for i, family in enumerate([*families, *(name for name in FALLBACK_FONTS if name in installed)]):
+        if not missing:
+            break
+        font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties(family=[family])))
+        drawn = {c for c in missing if font.get_char_index(ord(c))}
+        missing -= drawn
+        if i >= own and drawn:
+            families.append(family)
+    boxed = [["".join("□" if c in missing else c for c in label) for label in labels] for labels in columns]
+    return boxed, families
