@@ -511,3 +511,43 @@ class TestResults:
         summary.save(tmp_path / "s.json")
         document = json.loads((tmp_path / "s.json").read_text(encoding="utf-8"))
         assert [document[k] for k in ("format", "kind", "version")] == ["bertattn", "Summary", 1]
+
+
+def summary_of(values, layers=None, heads=None):
+    """Two sequences whose mean of "x" is `values` and whose standard error is 0.5."""
+    values = np.array(values)
+    table = Moments.of(values[None] - 0.5) + Moments.of(values[None] + 0.5)
+    return Summary(layers or range(values.shape[0]), heads or range(values.shape[1]), ("x",), table, sequences=2)
+
+
+def test_top_lists_the_largest_means_with_their_errors():
+    found = summary_of([[0.1, 0.9], [0.4, 0.2]]).top("x")
+    assert [(h.name, h.layer, h.head, round(h.mean, 9), round(h.standard_error, 9)) for h in found] == [
+        ("1-2", 0, 1, 0.9, 0.5),
+        ("2-1", 1, 0, 0.4, 0.5),
+        ("2-2", 1, 1, 0.2, 0.5),
+    ]
+    assert repr(found[0]) == "HeadMean(name='1-2', mean=0.9, standard_error=0.5)"
+    assert [h.name for h in summary_of([[0.1, 0.9], [0.4, 0.2]]).top("x", 2, largest=False)] == ["1-1", "2-2"]
+
+
+def test_top_breaks_ties_by_layer_and_head_and_leaves_undefined_heads_out():
+    summary = summary_of([[0.5, math.nan], [0.7, 0.5], [0.5, 0.7]], layers=(7, 2, 3), heads=(4, 1))
+    assert [h.name for h in summary.top("x", 9)] == ["3-5", "4-2", "3-2", "4-5", "8-5"]
+    assert [h.name for h in summary.top("x", 9, largest=False)] == ["3-2", "4-5", "8-5", "3-5", "4-2"]
+    assert summary_of([[math.nan]]).top("x") == []
+
+
+def test_top_names_heads_as_a_tensor_takes_them():
+    maps = corpus()
+    best = summarize(maps, patterns.max_weight).top("max_weight", 1)[0]
+    np.testing.assert_array_equal(maps[0][best.name], maps[0][best.layer, best.head])
+    assert best.mean == pytest.approx(np.mean([patterns.max_weight(a)[best.layer, best.head] for a in maps]))
+
+
+@pytest.mark.parametrize("k", [0, -1, True, 2.0, "3"])
+def test_top_of_no_number_of_heads_is_refused(k):
+    with pytest.raises(ValidationError, match="k is how many heads to list, a whole number from 1, but is"):
+        summary_of([[0.5]]).top("x", k)
+    with pytest.raises(SelectionError, match="there is no statistic 'y'; there are x"):
+        summary_of([[0.5]]).top("y")

@@ -21,7 +21,7 @@ from bertattn.errors import SelectionError, ValidationError
 from bertattn.results import Result, numbers_from_json, numbers_to_json
 from bertattn.tensor import AttentionTensor, Source, format_head
 
-__all__ = ["Moments", "Summary", "summarize"]
+__all__ = ["HeadMean", "Moments", "Summary", "summarize"]
 
 Weighting: TypeAlias = Literal["sequence", "query"]
 Metric: TypeAlias = Callable[[AttentionTensor], Any]
@@ -209,6 +209,30 @@ class Moments:
 _FIELDS = tuple(field.name for field in dataclasses.fields(Moments))
 
 
+@dataclass(frozen=True)
+class HeadMean:
+    """The mean of a statistic for one head, with its standard error.
+
+    Args:
+        layer, head: counted from 0; `(layer, head)` and `name` both name the head where heads are asked for.
+        mean: over the corpus.
+        standard_error: of the mean; NaN with fewer than 2 sequences.
+    """
+
+    layer: int
+    head: int
+    mean: float
+    standard_error: float
+
+    @property
+    def name(self) -> str:
+        """The paper's name, such as "8-10", counted from 1."""
+        return format_head(self.layer, self.head)
+
+    def __repr__(self) -> str:
+        return f"HeadMean(name={self.name!r}, mean={self.mean:.4g}, standard_error={self.standard_error:.4g})"
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Summary(Result):
     """Statistics of every head over a corpus, as a value that adds.
@@ -281,6 +305,40 @@ class Summary(Result):
     def interval(self, statistic: str, *, level: float = 0.95) -> tuple[Numpy, Numpy]:
         """Confidence interval of the mean (Student's t), a pair of `[layer, head]`."""
         return self[statistic].interval(level)
+
+    def top(self, statistic: str, /, k: int = 3, *, largest: bool = True) -> list[HeadMean]:
+        """The `k` heads with the largest mean of a statistic, the largest first.
+
+        The means are those of the corpus on which the heads were picked, and a head that comes out on top partly does
+        so by chance: on new text its mean will rather be less extreme. To report how strong such heads are, take them
+        from one corpus and their means from another. Equal means stand in the order of layers and heads; a head whose
+        mean is undefined (NaN) is never listed, so there may be fewer than `k`.
+
+        Args:
+            statistic: its name.
+            k: how many heads.
+            largest: False gives the heads with the smallest means, the smallest first.
+
+        Raises:
+            SelectionError: no such statistic.
+            ValidationError: `k` is no number from 1.
+
+        Examples:
+            >>> from bertattn.patterns import max_weight
+            >>> a = AttentionTensor([[np.eye(2), np.full((2, 2), 0.5)]], ["a", "b"])
+            >>> summarize([a, a], max_weight).top("max_weight", 1)
+            [HeadMean(name='1-1', mean=1, standard_error=0)]
+        """
+        if type(k) is not int or k < 1:
+            raise ValidationError(f"k is how many heads to list, a whole number from 1, but is {k!r}")
+        moments = self[statistic]
+        defined = [
+            HeadMean(layer, head, float(mean), float(error))
+            for layer, means, errors in zip(self.layers, moments.mean, moments.standard_error, strict=True)
+            for head, mean, error in zip(self.heads, means, errors, strict=True)
+            if not np.isnan(mean)
+        ]
+        return sorted(defined, key=lambda h: (-h.mean if largest else h.mean, h.layer, h.head))[:k]
 
     def __add__(self, other: object) -> Summary:
         """The two as one stream, up to rounding. The indices in `skipped` and `truncated` stay those of each stream."""
