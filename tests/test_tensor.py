@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 import time
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -684,3 +685,66 @@ def test_numpy_functions_see_the_weights() -> None:
     assert np.asarray(a).shape == (1, 2, 3, 3)
     assert np.mean(a) == pytest.approx(1 / 3)
     assert np.array(a, dtype=np.float32).dtype == np.float32
+
+
+# in a notebook
+
+
+class Cells(HTMLParser):
+    """The texts of a table's cells, and the tags and attributes there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def test_a_notebook_shows_what_is_held_and_no_weights() -> None:
+    source = Source(model="m", steps=("merge_subwords()", "drop_special()"))
+    a = AttentionTensor(np.full((2, 3, 2, 2), 0.5), ["[CLS]", "hi"], layers=(0, 4), source=source)
+    texts = Cells(a._repr_html_()).texts
+    assert texts[0] == repr(a)
+    assert dict(zip(texts[1::2], texts[2::2], strict=True)) == {
+        "measure": "attention, each row a distribution over keys",
+        "layers": "2: 1, 5 (counted from 1)",
+        "heads": "3: 1 to 3 (counted from 1)",
+        "queries and keys": "2 tokens: [CLS] hi",
+        "source": "model m, steps merge_subwords(); drop_special()",
+    }
+
+
+def test_a_notebook_shows_both_axes_where_they_differ_and_the_annotation() -> None:
+    gold = Sentence(["a", "b"])
+    keys = Axis(["a", "b"], words=["a", "b"], word_ids=[0, 1], unit="word")
+    a = AttentionTensor(np.full((1, 1, 1, 2), 0.5), Axis(["x"], unit="word"), keys, annotation=gold)
+    texts = Cells(a._repr_html_()).texts
+    assert dict(zip(texts[7::2], texts[8::2], strict=True)) == {
+        "queries": "1 word: x",
+        "keys": "2 words: a b",
+        "annotation": "Sentence",
+    }
+
+
+def test_a_notebook_shows_some_tokens_of_many_and_runs_no_code_of_theirs() -> None:
+    tokens = ["<script>alert(1)</script>", "&lt;", "\x00", "\ud800", "\u202e", "x" * 99, *(str(i) for i in range(194))]
+    source = Source(model="<img src=x onerror=alert(1)>")
+    a = AttentionTensor(np.eye(200)[None, None], tokens, measure='<b a="', source=source)
+    text = a._repr_html_()
+    text.encode()
+    assert len(text) < 2000
+    cells = Cells(text)
+    assert cells.tags == {"table", "caption", "tbody", "tr", "th", "td"}
+    assert cells.attributes == {"scope", "style"}  # no ids, so it may stand in a page twice; no colours, so in the dark
+    assert text.count("color") == text.count("color: inherit")
+    shown = "".join(cells.texts)
+    assert f"200 tokens: {tokens[0][:23]}… &lt; \\x00 \\ud800 \\u202e {'x' * 23}… 0 1" in shown
+    assert " … 191 192 193" in shown

@@ -286,6 +286,11 @@ def labels(tokens: Sequence[str], special: Sequence[bool], words: Sequence[str] 
     return shown
 
 
+def printable(text: str) -> str:
+    """The text with its control characters and halves of surrogate pairs spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _sentencepiece_bytes(token: str) -> bytes:
     found = _HEX_BYTE.fullmatch(token)
     return bytes([int(found[1], 16)]) if found else token.replace("▁", " ").encode("utf-8", "surrogatepass")

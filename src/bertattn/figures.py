@@ -463,7 +463,7 @@ def _labels(axis: Axis) -> list[str]:
     """What is written for each token: its text, control characters spelt out, cut where it is long."""
     special = [role is not None for role in axis.roles or (None,) * len(axis)]
     texts = list(axis.tokens) if axis.unit == "word" else _tokens.labels(axis.tokens, special, axis.words)
-    spelt = ["".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text) for text in texts]
+    spelt = map(_tokens.printable, texts)
     return [text if len(text) <= LONGEST_TOKEN else text[: LONGEST_TOKEN - 1] + "…" for text in spelt]
 
 

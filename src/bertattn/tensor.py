@@ -8,6 +8,7 @@ Everything in bertattn makes an `AttentionTensor` or takes one.
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,7 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from bertattn import _arrays
+from bertattn import _arrays, _tokens
 from bertattn._arrays import Array, Numpy
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import SelectionError, ValidationError
@@ -30,6 +31,9 @@ Annotation: TypeAlias = "Sentence | DocumentWindow"
 
 # How far a row of a distribution may sum from 1 (methods 0.2), by dtype.
 ROW_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-2}
+
+# How many tokens of an axis a notebook shows, and how many characters of one.
+SHOWN_TOKENS = 24
 
 
 def parse_head(name: HeadName) -> tuple[int, int]:
@@ -438,8 +442,6 @@ class AttentionTensor:
                 that do not fit.
             ValidationError: the maps are no distributions, as under dropout.
         """
-        from bertattn import _tokens
-
         field, maps = _tokens.maps_of(outputs, attention)
         queries = keys = text = _tokens.batch_item(encoding, index, tokenizer, batch=int(maps[0].shape[0]))
         if field in ("decoder_attentions", "cross_attentions"):
@@ -549,6 +551,40 @@ class AttentionTensor:
             f"AttentionTensor({self.measure}: {layers} layer{'s' * (layers > 1)} x {heads} head{'s' * (heads > 1)}, "
             f"{queries} x {keys} {self.unit}s, {_arrays.dtype_name(self.weights)} {kind})"
         )
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: a table of what is held, without the weights."""
+        same = self.keys is self.queries or self.keys == self.queries
+        rows = {
+            "measure": self.measure + (", each row a distribution over keys" if self.normalized else ""),
+            "layers": f"{len(self.layers)}: {_ranges(self.layers)} (counted from 1)",
+            "heads": f"{len(self.heads)}: {_ranges(self.heads)} (counted from 1)",
+            "queries and keys" if same else "queries": _described(self.queries),
+        }
+        if not same:
+            rows["keys"] = _described(self.keys)
+        if self.annotation is not None:
+            rows["annotation"] = type(self.annotation).__name__
+        if self.source is not None:
+            fields = ((f.name, getattr(self.source, f.name)) for f in dataclasses.fields(self.source))
+            rows["source"] = ", ".join(
+                f"{name} {'; '.join(value) if isinstance(value, tuple) else value}" for name, value in fields if value
+            )
+        body = "".join(
+            f'<tr><th scope="row" style="text-align: left">{name}</th>'
+            f'<td style="text-align: left">{html.escape(_tokens.printable(text))}</td></tr>'
+            for name, text in rows.items()
+        )
+        caption = html.escape(_tokens.printable(repr(self)))
+        return f'<table style="color: inherit"><caption>{caption}</caption><tbody>{body}</tbody></table>'
+
+
+def _described(axis: Axis) -> str:
+    shown = axis.tokens
+    if len(shown) > SHOWN_TOKENS:
+        shown = (*shown[: SHOWN_TOKENS - 4], "…", *shown[-3:])
+    cut = (token if len(token) <= SHOWN_TOKENS else token[: SHOWN_TOKENS - 1] + "…" for token in shown)
+    return f"{len(axis)} {axis.unit}{'s' * (len(axis) > 1)}: {' '.join(cut)}"
 
 
 def _checked_weights(weights: Any) -> Any:
