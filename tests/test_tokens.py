@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import re
 from functools import cache
 from types import SimpleNamespace
@@ -16,6 +18,7 @@ from transformers import (
     BartConfig,
     BartModel,
     BertConfig,
+    BertForMaskedLM,
     BertModel,
     EsmConfig,
     EsmModel,
@@ -31,6 +34,7 @@ from transformers import (
 import tokenizer_zoo as zoo
 from bertattn import _tokens
 from bertattn.errors import InputError, ValidationError
+from bertattn.extract import Extractor
 from bertattn.tensor import AttentionTensor, Axis, Source
 
 TEXTS = ["The well-known painter didn't see Saturn.", "Bread rises.", "Copper conducts heat far better than steel."]
@@ -627,3 +631,24 @@ def test_letters_of_the_text_are_not_taken_for_bytes(words: list[str]) -> None:
     assert _tokens.labels(words, [False], words) == words
     lowered = [word.lower() for word in words]
     assert _tokens.labels(lowered, [False], words) == lowered
+
+
+def test_the_model_is_recorded_where_it_is_given(tmp_path: Any) -> None:
+    tokenizer = zoo.wordpiece()
+    sizes = {**SMALL, "vocab_size": len(tokenizer), "max_position_embeddings": 64}
+    BertForMaskedLM(BertConfig(**sizes)).save_pretrained(tmp_path)
+    model = BertForMaskedLM.from_pretrained(tmp_path, attn_implementation="eager").to(torch.bfloat16)
+    encoding = tokenizer(TEXTS[0], return_tensors="pt")
+    with torch.no_grad():
+        outputs = model(**encoding, output_attentions=True)
+    read = functools.partial(AttentionTensor.from_outputs, outputs, encoding, tokenizer)
+    unnamed = read().source
+    assert unnamed == Source(dtype="bfloat16", path="output_attentions")
+    assert read(model="bert-tiny").source == dataclasses.replace(unnamed, model="bert-tiny")
+    assert read(model=tmp_path).source == dataclasses.replace(unnamed, model=str(tmp_path))
+    assert read(model=model).source == dataclasses.replace(unnamed, model=str(tmp_path), architecture="BertModel")
+    assert Extractor(model, tokenizer)(TEXTS[0]).source == dataclasses.replace(
+        read(model=model).source, attention="encoder", path="interface"
+    )
+    with pytest.raises(InputError, match="model must be the model that was called, or its name, but is int"):
+        read(model=3)

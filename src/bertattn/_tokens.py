@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -239,6 +240,24 @@ def maps_of(outputs: Any, attention: str | None) -> tuple[str, list[Any]]:
         + "; load the model with attn_implementation='eager' and call it with output_attentions=True, or use "
         "bertattn.Extractor, which needs neither"
     )
+
+
+def origin_of(model: Any) -> dict[str, Any]:
+    """What a model, or its name, tells of where maps come from: the fields of a `Source` that are known."""
+    if model is None:
+        return {}
+    if isinstance(model, str | os.PathLike):
+        return {"model": os.fspath(model)}
+    config = getattr(model, "config", None)
+    if config is None:
+        raise InputError(f"model must be the model that was called, or its name, but is {type(model).__name__}")
+    found = {
+        "model": getattr(config, "_name_or_path", None) or None,
+        "revision": getattr(config, "_commit_hash", None),
+        "architecture": type(getattr(model, "base_model", model)).__name__,
+    }
+    dtype = getattr(model, "dtype", None)
+    return found if dtype is None else found | {"dtype": str(dtype).removeprefix("torch.")}
 
 
 def _is_map(x: object) -> bool:

@@ -421,6 +421,7 @@ class AttentionTensor:
         attention: Literal["encoder", "decoder", "cross"] | None = None,
         decoder_ids: Any = None,
         normalized: bool = True,
+        model: Any = None,
     ) -> AttentionTensor:
         """The attention of a model call of your own: `outputs = model(**encoding, output_attentions=True)`.
 
@@ -436,10 +437,11 @@ class AttentionTensor:
             decoder_ids: the decoder's input ids (not the labels), for the "decoder" and "cross" maps of an
                 encoder-decoder, of the batch or of the one sequence; padding at their end is taken off.
             normalized: whether each row sums to 1; not so where some of the mass goes to a learnt sink (gpt-oss).
+            model: the model that was called, or its name, to be recorded in `source`; the outputs do not tell.
 
         Raises:
-            InputError: no maps in `outputs`, several sequences and no `index`, a tokenizer of another model, or sizes
-                that do not fit.
+            InputError: no maps in `outputs`, several sequences and no `index`, a tokenizer of another model, sizes
+                that do not fit, or a `model` that is neither a model nor a name.
             ValidationError: the maps are no distributions, as under dropout.
         """
         field, maps = _tokens.maps_of(outputs, attention)
@@ -456,8 +458,8 @@ class AttentionTensor:
             query_axis if keys is queries else Axis(**_tokens.describe(keys, tokenizer)),
             normalized=normalized,
             source=Source(
+                **({"dtype": _arrays.dtype_name(weights)} | _tokens.origin_of(model)),
                 attention=field.removesuffix("_attentions") if field != "attentions" else attention,
-                dtype=_arrays.dtype_name(weights),
                 path="output_attentions",
             ),
         )
