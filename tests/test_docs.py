@@ -47,6 +47,7 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
             pytest.skip(f"needs {package}")
     if importlib.util.find_spec("matplotlib") is not None:
         monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no example asks the hub
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__page__"}
     for line, block in code:
