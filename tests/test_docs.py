@@ -89,18 +89,3 @@ def test_links_between_files_lead_somewhere() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{name(page)}: {target}")
     assert not broken
-
-
-def test_the_table_of_settings_names_real_options() -> None:
-    """Every `function(option=` in the table exists, so a renamed option shows."""
-    import inspect
-
-    from bertattn import alignment, patterns, segments, statistics
-
-    homes = (alignment, patterns, segments, statistics)
-    table = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
-    found = re.findall(r"`(\w+)\((\w+)=", table)
-    assert len(found) >= 5
-    for function, option in found:
-        home = next(home for home in homes if hasattr(home, function))
-        assert option in inspect.signature(getattr(home, function)).parameters
