@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+import bertattn
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 BLOCK = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -89,3 +91,8 @@ def test_links_between_files_lead_somewhere() -> None:
             if "://" not in target and not (page.parent / target).exists():
                 broken.append(f"{name(page)}: {target}")
     assert not broken
+
+
+def test_the_version_to_cite_is_this_one() -> None:
+    for page in (ROOT / "CITATION.cff", ROOT / "docs" / "cite.md"):
+        assert bertattn.__version__ in page.read_text(encoding="utf-8")
