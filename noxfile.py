@@ -74,7 +74,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def notebooks(session: nox.Session) -> None:
-    """Run every example and compare nothing but that it runs; `-- --write` keeps the new outputs."""
+    """Run every notebook: no error, no warning, the same kinds of output; `-- --write` keeps the new outputs."""
     session.install(*NEWEST, "-e", ".[demo]", "--group", "notebooks")
     session.run("python", "examples/run.py", *session.posargs, env=OFFLINE)
 
