@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from bertattn.readers._source import Corpus, CorpusStream, Skipped
+from bertattn.readers.conll2012 import iter_conll2012, read_conll2012
 from bertattn.readers.conllu import iter_conllu, read_conllu, to_conllu, write_conllu
 from bertattn.readers.corefud import iter_corefud, read_corefud
+from bertattn.readers.dependencies import iter_dependencies, read_dependencies, write_dependencies
+from bertattn.readers.spacy import from_spacy
 from bertattn.readers.text import iter_text, read_text
 
 __all__ = [
     "Corpus",
     "CorpusStream",
     "Skipped",
+    "from_spacy",
+    "iter_conll2012",
     "iter_conllu",
     "iter_corefud",
+    "iter_dependencies",
     "iter_text",
+    "read_conll2012",
     "read_conllu",
     "read_corefud",
+    "read_dependencies",
     "read_text",
     "to_conllu",
     "write_conllu",
+    "write_dependencies",
 ]

@@ -6,12 +6,15 @@ import gzip
 import io
 import os
 import tarfile
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Generic, TextIO, TypeAlias, TypeVar, cast
 
+from bertattn import _files
+from bertattn.annotation import Document, Sentence
 from bertattn.errors import InputError, ReaderError, ValidationError
 
 __all__ = ["Corpus", "CorpusStream", "Skipped"]
@@ -211,6 +214,33 @@ def paragraphs(source: Source) -> Iterator[Lines]:
             run.append(line)
         if run:
             yield Lines(path, first, run, at_end=True)
+
+
+def warn_if_cut_off(lines: Lines) -> None:
+    """Warn where a sentence ends with its file, without the blank line that every sentence has after it."""
+    if lines.at_end:
+        warnings.warn(
+            f"{lines.path}:{lines.first + len(lines.raw) - 1}: the blank line after the last sentence is missing; "
+            "is the file cut off?",
+            stacklevel=2,
+        )
+
+
+def sentences_of(items: Iterable[Any], *, what: str) -> Iterator[Sentence]:
+    """Sentences, and those of documents, to be written in the format `what`."""
+    for item in items:
+        if isinstance(item, Document):
+            yield from item.sentences
+        elif isinstance(item, Sentence):
+            yield item
+        else:
+            raise ValidationError(f"{what} holds sentences or documents of them, but got {item!r:.60}")
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a whole file as UTF-8, compressed where its name ends in `.gz` (the same bytes for the same text)."""
+    content = text.encode("utf-8")
+    _files.write_whole(path, gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
 
 
 def parsed(

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import re
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
 from conllu.exceptions import ParseException
 from conllu.parser import DEFAULT_FIELDS, parse_id_value
 
-from bertattn import _files
 from bertattn.annotation import Document, Sentence
 from bertattn.errors import ReaderError, ValidationError
-from bertattn.readers._source import Corpus, CorpusStream, Line, Lines, Source, paragraphs, parsed
+from bertattn.readers._source import (
+    Corpus,
+    CorpusStream,
+    Line,
+    Lines,
+    Source,
+    paragraphs,
+    parsed,
+    sentences_of,
+    warn_if_cut_off,
+    write_text,
+)
+from bertattn.readers._tree import checked_governors
 
 __all__ = ["iter_conllu", "read_conllu", "to_conllu", "write_conllu"]
 
@@ -104,9 +112,7 @@ def write_conllu(path: str | os.PathLike[str], sentences: Iterable[Sentence | Do
     Raises:
         ValidationError: something that is no Sentence or Document, or what `to_conllu` refuses.
     """
-    text = "".join(to_conllu(sentence) for sentence in _flat(sentences))
-    content = text.encode("utf-8")
-    _files.write_whole(path, gzip.compress(content, mtime=0) if Path(path).suffix == ".gz" else content)
+    write_text(path, "".join(to_conllu(sentence) for sentence in sentences_of(sentences, what="CoNLL-U")))
 
 
 def to_conllu(sentence: Sentence, /) -> str:
@@ -140,16 +146,6 @@ def to_conllu(sentence: Sentence, /) -> str:
         if not comment.startswith("#") or "\n" in comment or "\r" in comment:
             raise ValidationError(f"a comment is one line that starts with '#', but one is {comment!r:.60}")
     return "\n".join([*comments, *("\t".join(columns) for columns in rows), "", ""])
-
-
-def _flat(items: Iterable[Any]) -> Iterator[Sentence]:
-    for item in items:
-        if isinstance(item, Document):
-            yield from item.sentences
-        elif isinstance(item, Sentence):
-            yield item
-        else:
-            raise ValidationError(f"CoNLL-U holds sentences or documents of them, but got {item!r:.60}")
 
 
 def _rows(s: Sentence) -> list[list[str]]:
@@ -195,12 +191,7 @@ def sentence_blocks(source: Source) -> Iterator[Block]:
                 document, newdoc = (value if key == "newdoc id" else None), True
             elif key == "global.Entity":
                 entity_fields = value
-        if lines.at_end:
-            warnings.warn(
-                f"{path}:{lines.first + len(lines.raw) - 1}: the blank line after the last sentence is missing; "
-                "is the file cut off?",
-                stacklevel=2,
-            )
+        warn_if_cut_off(lines)
         yield Block(lines, document, newdoc, entity_fields)
 
 
@@ -259,11 +250,10 @@ def parse(block: Block) -> tuple[Sentence, list[Row]]:
         space_after[start:end] = [False] * (end - start)
         space_after[end - 1] = "SpaceAfter=No" not in row.columns[_MISC].split("|")
     metadata = _metadata(comments, block, words, ranges, empty)
-    known = {str(i): i for i in range(len(words) + 1)}
-    _check_graph(path, rows, known.keys() | {row.columns[_ID] for row in empty})
+    _check_graph(path, rows, {str(i) for i in range(len(words) + 1)} | {row.columns[_ID] for row in empty})
     sentence = Sentence(
         tuple(row.columns[_FORM] for row in words),
-        governors=_governors(path, words, known),
+        governors=_governors(path, words),
         relations=_texts(words, _DEPREL),
         lemmas=_texts(words, _LEMMA),
         upos=_texts(words, _UPOS),
@@ -365,45 +355,16 @@ def _id(path: str, row: Row) -> Any:
     return number
 
 
-def _governors(path: str, words: list[Row], known: dict[str, int]) -> tuple[int, ...] | None:
+def _governors(path: str, words: list[Row]) -> tuple[int, ...] | None:
     heads = [row.columns[_HEAD] for row in words]
     if all(head == "_" for head in heads):
         return None
-    governors: list[int] = []
-    root = 0
-    for i, (row, head) in enumerate(zip(words, heads, strict=True), start=1):
-        column = _column(row.columns, _HEAD)
-        governor = known.get(head)
-        if governor is None:
-            _fail(
-                path,
-                row.line,
-                column,
-                f"governor {head!r:.40} of word {i}; expected a word's number, 1 to {len(words)}, or 0 for the root",
-            )
-        if governor == 0:
-            if root:
-                _fail(path, row.line, column, f"word {i} is a second root, after word {root}; a tree has one")
-            root = i
-        governors.append(governor)
-    if not root:
-        _fail(path, words[0].line, _column(words[0].columns, _HEAD), "no word has governor 0; a tree has one root")
-    state = [0] * (len(words) + 1)  # 0 unseen, otherwise the word whose way to the root passed here
-    state[0] = -1
-    for start in range(1, len(words) + 1):
-        word = start
-        while not state[word]:
-            state[word] = start
-            word = governors[word - 1]
-        if state[word] == start:
-            row = words[word - 1]
-            _fail(
-                path,
-                row.line,
-                _column(row.columns, _HEAD),
-                f"the governors of word {word} lead back to it; a tree has no cycle",
-            )
-    return tuple(governors)
+
+    def fail(word: int, message: str) -> NoReturn:
+        row = words[word]
+        _fail(path, row.line, _column(row.columns, _HEAD), message)
+
+    return checked_governors(heads, fail)
 
 
 def _texts(words: list[Row], index: int) -> tuple[str | None, ...] | None:
