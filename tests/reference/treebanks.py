@@ -123,3 +123,38 @@ def tree_head(sentence: list[tuple[str, int, str]], first: int, last: int) -> in
             best = (depth, i)
     assert best is not None
     return best[1]
+
+
+def count_conll2012(path: Path) -> dict[str, int]:
+    counts = {"documents": 0, "sentences": 0, "words": 0, "mentions": 0}
+    inside = False  # a sentence
+    for line in lines_of(path):
+        if "begin document" in line:
+            counts["documents"] += 1
+        if line.startswith("#") or not line.strip():
+            inside = False
+            continue
+        counts["sentences"] += not inside
+        counts["words"] += 1
+        inside = True
+        counts["mentions"] += line.rstrip().split()[-1].count("(")
+    return counts
+
+
+def mentions_conll2012(path: Path) -> list[tuple[str, int, int]]:
+    """(entity, first word, last word) of a file with one document, words counted from 0; sorted."""
+    word = -1
+    found, openings = [], []
+    for line in lines_of(path):
+        if line.startswith("#") or not line:
+            continue
+        word += 1
+        for item in line.split("\t")[-1].split("|"):
+            number = item.strip("()")
+            if item.startswith("("):
+                openings.append((number, word))
+            if item.endswith(")"):
+                last = max(i for i, (entity, _) in enumerate(openings) if entity == number)
+                found.append((number, openings.pop(last)[1], word))
+    assert not openings
+    return sorted(found)

@@ -39,7 +39,10 @@ def read_conll2012(source: Source, /, *, on_error: str = "raise") -> Corpus[Docu
     - 5: document, part, word number, word; the layout of the reference scorer's tests;
     - 3: word number, word; the layout in GUM's repository, where a document is not cut into sentences, so that it is
       one `Sentence`. Its labels `(person-1-Some_Name` give `type`, `entity` and `metadata["identity"]`;
-    - 2: document alone; every word is "_".
+    - 2: document alone.
+
+    A word that the file leaves blank, or has no column for, is "_"; the document's `metadata["blank_words"]` counts
+    them (OntoGUM has one).
 
     The format has no trees: sentences have words and `xpos`, and `metadata["speakers"]` where one is named. Words are
     as they stand in the file, escapes such as "-LRB-" too. A document's `id` is "name_part", as "wsj_0001_0", or its
@@ -128,18 +131,20 @@ def _document(piece: Lines) -> Document:
     if not _BEGIN.match(lines[0]):
         _fail(path, piece.first, 1, f"{lines[0]!r:.40} stands outside a document; expected '#begin document (name)'")
     if not _END.fullmatch(lines[-1]):
-        _fail(path, piece.first + len(lines) - 1, 1, "the document has no '#end document' after it")
+        last = max(i for i, line in enumerate(lines) if line.strip())
+        _fail(path, piece.first + last, 1, "the document has no '#end document' after it")
     name, part = _name_and_part(lines[0])
     rows = [_row(path, piece.first + i, line) for i, line in enumerate(lines[1:-1], start=1)]
     brackets = Brackets(path)
     sentences: list[Sentence] = []
     run: list[_Row] = []
-    count = 0
+    count = blank = 0
     for row in [*rows, None]:
         if row is not None:
             run.append(row)
         elif run:
-            sentence, cells = _sentence(path, run, document=_id(name, part))
+            sentence, cells, without_word = _sentence(path, run, document=_id(name, part))
+            blank += without_word
             for word, cell in enumerate(cells, start=count):
                 brackets.take(word, _chunks(path, cell))
             sentences.append(sentence)
@@ -147,7 +152,8 @@ def _document(piece: Lines) -> Document:
             run = []
     if not sentences:
         _fail(path, piece.first, 1, "a document without words; expected lines of words before '#end document'")
-    metadata = {key: value for key, value in (("name", name), ("part", part)) if value is not None}
+    known = {"name": name, "part": part, "blank_words": blank or None}
+    metadata = {key: value for key, value in known.items() if value is not None}
     mentions = tuple(_mention(found) for found in brackets.end())
     return Document(tuple(sentences), mentions, id=_id(name, part), metadata=metadata)
 
@@ -160,30 +166,30 @@ def _row(path: str, number: int, line: str) -> _Row | None:
     return _Row(number, line, line.split("\t") if "\t" in line else line.split())
 
 
-def _sentence(path: str, rows: list[_Row], *, document: str | None) -> tuple[Sentence, list[tuple[_Row, str]]]:
-    """The sentence and the coreference cell of each word."""
+def _sentence(path: str, rows: list[_Row], *, document: str | None) -> tuple[Sentence, list[tuple[_Row, str]], int]:
+    """The sentence, the coreference cell of each word, and how many words are blank."""
     n = len(rows[0].columns)
     if n not in (2, 3, 5) and n < _FULL:
         _fail(path, rows[0].line, 1, f"the line has {n} columns; expected 2, 3, 5, or {_FULL} and more")
     words, tags, speakers, cells = [], [], [], []
+    blank = 0
     for i, row in enumerate(rows):
         columns = row.columns
         if len(columns) == n + 1 and columns[-1] == "":  # a tab too many at the end, as the scorer's tests have
             columns = columns[:-1]
         if len(columns) != n:
             _fail(path, row.line, 1, f"the line has {len(columns)} columns where the first of its sentence has {n}")
-        word = "_" if n == 2 else columns[1 if n == 3 else 3]
-        if not word.strip():
-            _fail(path, row.line, 1, "the word is empty")
+        word = "" if n == 2 else columns[1 if n == 3 else 3]
         if n != 2 and columns[0 if n == 3 else 2] != str(i):
             _fail(path, row.line, 1, f"word number {columns[0 if n == 3 else 2]!r:.40} where {i} was expected")
-        words.append(word)
+        words.append(word or "_")
+        blank += not word
         tags.append(None if n < _FULL or columns[4] in _ABSENT else columns[4])
         speakers.append(None if n < _FULL or columns[9] in _ABSENT else columns[9])
         cells.append((row, columns[-1]))
     metadata = {"speakers": tuple(speakers)} if any(speakers) else {}
     xpos = tuple(tags) if any(tags) else None
-    return Sentence(tuple(words), xpos=xpos, document=document, metadata=metadata), cells
+    return Sentence(tuple(words), xpos=xpos, document=document, metadata=metadata), cells, blank
 
 
 def _chunks(path: str, cell: tuple[_Row, str]) -> Sequence[Chunk]:
