@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bertattn import demo, storage
+from bertattn import demo, readers, storage
 from bertattn.errors import ModelError, StorageError
 from bertattn.report import Report
 from bertattn.statistics import Summary
@@ -39,6 +39,21 @@ def test_two_dozen_passages_of_two_paragraphs() -> None:
         for paragraph in (pair.first, pair.second):
             assert 30 <= len(paragraph.split()) <= 60, paragraph
             assert 2 <= len(re.findall(r"[.?!](?= |$)", paragraph)) <= 4, paragraph
+
+
+def test_the_corpus_can_be_read_and_is_part_of_the_text() -> None:
+    documents = readers.read_corefud(demo.corpus_path())
+    text = {paragraph for pair in demo.passages() for paragraph in (pair.first, pair.second)}
+    assert len(documents) == 14
+    for document in documents:
+        paragraphs: list[str] = []
+        for sentence in document.sentences:
+            if sentence.metadata.get("newpar"):
+                paragraphs.append(sentence.metadata["text"])
+            else:
+                paragraphs[-1] += " " + sentence.metadata["text"]
+        assert len(paragraphs) == 2
+        assert set(paragraphs) <= text
 
 
 def test_sentences_are_not_made_from_templates() -> None:

@@ -49,14 +49,15 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: Path) -> None:
     }
 
 
-def test_the_wheel_holds_types_and_the_demo_text(built: Path) -> None:
-    assert {"bertattn/py.typed", "bertattn/demo/passages.txt"} <= set(wheel_names(built))
+def test_the_wheel_holds_types_and_the_demo_text_and_corpus(built: Path) -> None:
+    demo = {"bertattn/demo/passages.txt", "bertattn/demo/corpus.conllu", "bertattn/demo/README.md"}
+    assert {"bertattn/py.typed", *demo} <= set(wheel_names(built))
 
 
-def test_the_wheel_holds_no_data_and_is_small(built: Path) -> None:
+def test_the_wheel_holds_no_other_data_and_is_small(built: Path) -> None:
     names = wheel_names(built)
     data = (".conllu", ".gz", ".safetensors", ".pt", ".bin", ".npz", ".npy", ".pkl")
-    assert [name for name in names if name.endswith(data)] == []
+    assert [name for name in names if name.endswith(data)] == ["bertattn/demo/corpus.conllu"]
     (wheel,) = built.glob("*.whl")
     assert wheel.stat().st_size < 1_000_000
 

@@ -1,6 +1,7 @@
 """The embedded example: two dozen passages of prose through a small trained model, ending in the paper's figures.
 
-The model is all-MiniLM-L6-v2 (six layers of twelve heads), the text is written for it and free (CC0).
+The model is all-MiniLM-L6-v2 (six layers of twelve heads), the text is written for it and free (CC0). Fourteen of the
+passages are annotated with syntax and coreference: `corpus_path`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from bertattn.inputs import TextPair
 if TYPE_CHECKING:
     from bertattn.report import Report
 
-__all__ = ["model_path", "passages", "run"]
+__all__ = ["corpus_path", "model_path", "passages", "run"]
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
@@ -48,6 +49,23 @@ def passages() -> list[TextPair]:
     """
     text = resources.files(__name__).joinpath("passages.txt").read_text(encoding="utf-8")
     return [TextPair(*passage.split("\n")) for passage in text.strip().split("\n\n")]
+
+
+def corpus_path() -> Path:
+    """The annotated part of the demo's text: a CoNLL-U file with dependency trees and coreference (`Entity=`).
+
+    It holds 14 of the passages, each a document of two paragraphs. It is a demonstration of the formats and of the
+    functions that read them, far too small for findings. The README beside it says how it was annotated.
+
+    Examples:
+        >>> from bertattn import readers
+        >>> documents = readers.read_corefud(corpus_path())
+        >>> len(documents), documents[0].id
+        (14, 'piano')
+        >>> documents[0].sentences[0].relations[:3]
+        ('nsubj', 'flat', 'punct')
+    """
+    return Path(str(resources.files(__name__).joinpath("corpus.conllu")))
 
 
 def model_path() -> Path:
