@@ -35,6 +35,10 @@ class FakeSummary:
         object.__setattr__(self, "layers", tuple(range(layers)))
         object.__setattr__(self, "heads", tuple(range(heads)))
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        return tuple(self.values)
+
     def mean(self, name: str) -> np.ndarray:
         return self.values[name]
 
@@ -305,25 +309,49 @@ def test_every_value_lies_inside_its_panel(function: object, layers: int, heads:
         assert not any(a.overlaps(b) for a, b in pairwise(boxes))
 
 
+def legend(ax: Axes) -> list[str]:
+    return [t.get_text() for t in ax.get_legend().get_texts()]
+
+
+def test_figures_of_a_decoder_say_which_tokens_it_has_not(tmp_path: Path) -> None:
+    nan = dict.fromkeys(
+        ("cls", "sep", "bos", "eos", "sep_to_sep", "other_to_sep", "entropy_from_cls"), np.full((3, 4), np.nan)
+    )
+    summary = fake_summary(**nan)
+    upper, lower = figures.special_token_figure(summary, figure=Figure()).axes
+    assert legend(upper) == [". or ,"]
+    assert upper.get_legend().get_title().get_text() == "(no [CLS] or [SEP] in these sequences)"
+    assert to_hex(upper.lines[0].get_color()) == figures.COLORS[2].lower()  # the colour it has beside the others
+    assert texts(upper) == []
+    assert texts(lower) == ["no [SEP] in these sequences"]
+    assert lower.get_legend() is None
+    assert len(upper.get_yticks()) > 2
+    upper, lower = figures.entropy_figure(summary, figure=Figure()).axes
+    assert legend(upper) == ["uniform attention", "all tokens"]
+    assert texts(lower) == ["no [CLS] in these sequences"]
+    assert list(lower.lines) == []
+    figures.save(upper, tmp_path / "a.png")
+
+
+def test_tokens_that_begin_and_end_texts_are_shown_where_there_are_some() -> None:
+    nan, some = np.full((3, 4), np.nan), np.full((3, 4), 0.3)
+    upper, lower = figures.special_token_figure(fake_summary(bos=some, eos=nan, cls=nan), figure=Figure()).axes
+    assert legend(upper) == ["[SEP]", ". or ,", "BOS"]
+    assert upper.get_legend().get_title().get_text() == "(no [CLS] in these sequences)"
+    assert legend(lower) == ["[SEP] → [SEP]", "other → [SEP]"]
+    upper, _ = figures.special_token_figure(fake_summary(bos=nan, eos=nan), figure=Figure()).axes
+    assert legend(upper) == ["[CLS]", "[SEP]", ". or ,"]
+    assert upper.get_legend().get_title().get_text() == ""
+
+
 @pytest.mark.parametrize("function", [figures.special_token_figure, figures.entropy_figure])
-def test_figures_of_a_decoder_where_everything_is_undefined(function: object, tmp_path: Path) -> None:
+def test_figures_where_everything_is_undefined(function: object, tmp_path: Path) -> None:
     summary = FakeSummary({name: np.full((2, 2), np.nan) for name in NAMES})
     figure = function(summary, figure=Figure())
     figures.save(figure, tmp_path / "a.png")
-    assert [texts(ax) for ax in figure.axes] == [["undefined in every head"]] * 2
-
-
-def test_one_undefined_panel_leaves_the_other_its_scale() -> None:
-    nan = np.full((3, 4), np.nan)
-    figure = figures.special_token_figure(fake_summary(sep_to_sep=nan, other_to_sep=nan), figure=Figure())
     upper, lower = figure.axes
-    assert texts(upper) == []
-    assert texts(lower) == ["undefined in every head"]
-    assert [t.get_text() for t in lower.get_legend().get_texts()] == [
-        "[SEP] → [SEP] (undefined)",
-        "other → [SEP] (undefined)",
-    ]
-    assert len(upper.get_yticks()) > 2
+    assert texts(upper) == ["undefined in every head"]
+    assert texts(lower)[0].startswith("no [")
 
 
 @pytest.mark.parametrize("function", [figures.special_token_figure, figures.entropy_figure])

@@ -316,10 +316,14 @@ def by_layer(
 
 
 def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figure:
-    """Attention to [CLS], [SEP] and punctuation by layer: Clark et al. 2019, Figure 2.
+    """Attention to special tokens and punctuation by layer: Clark et al. 2019, Figure 2.
 
     Above, the average share of attention that each head gives to [CLS], to [SEP], and to full stops and commas; below,
-    what goes to [SEP] from [SEP] itself and from all other tokens.
+    what goes to [SEP] from [SEP] itself and from all other tokens. Where the tokens that begin and end a text have
+    other roles ("bos" and "eos", as in Llama or T5), they are shown above as BOS and EOS.
+
+    A token that no sequence has is not drawn, and the panel says so. GPT-2 puts none around a text; what its heads do
+    with attention that they do not need is seen by `patterns.sink_mass`, attention to the first token.
 
     Args:
         summary: of `patterns.surface_patterns`.
@@ -328,22 +332,30 @@ def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -
     Raises:
         SelectionError: the summary lacks one of these statistics.
     """
+    shown = {"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,", "bos": "BOS", "eos": "EOS"}
+    present = [name for name in shown if _defined(summary, name)]
+    absent = [shown[name] for name in ("cls", "sep") if name not in present]
+    drawn = present or ["cls", "sep", "punctuation"]
+    colors = dict(zip(shown, COLORS, strict=False))
     return _two_panels(
         summary,
         figure,
         caller="special_token_figure",
         ylabel="Avg. attention",
-        upper={"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,"},
+        upper={name: shown[name] for name in drawn},
+        upper_colors=[colors[name] for name in drawn],
+        upper_note=f"(no {' or '.join(absent)} in these sequences)" if absent else None,
         lower={"sep_to_sep": "[SEP] → [SEP]", "other_to_sep": "other → [SEP]"},
         lower_colors=(COLORS[1], COLORS[6]),  # not those of the panel above, where they mean other keys
+        lower_absent="no [SEP] in these sequences" if "sep" not in present else None,
     )
 
 
 def entropy_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figure:
     """Entropy of the heads' attention by layer, in nats: Clark et al. 2019, Figure 4.
 
-    Above, averaged over all tokens; below, of the attention from [CLS]. The dashed line is the entropy of attention
-    spread evenly over all tokens.
+    Above, averaged over all tokens; below, of the attention from [CLS]; where no sequence has one, the panel says so.
+    The dashed line is the entropy of attention spread evenly over all tokens.
 
     Args:
         summary: of `patterns.surface_patterns`.
@@ -359,8 +371,16 @@ def entropy_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figu
         ylabel="Avg. attention entropy (nats)",
         upper={"entropy": "all tokens"},
         lower={"entropy_from_cls": "from [CLS]"},
+        lower_absent="no [CLS] in these sequences",
         reference=("uniform attention", "uniform_entropy"),
     )
+
+
+def _defined(summary: Summary, statistic: str) -> bool:
+    """Whether some head has a value of it. The roles bos and eos, which the paper's model lacks, may be left out."""
+    if statistic in ("bos", "eos") and statistic not in summary.statistics:
+        return False
+    return not bool(np.isnan(_arrays.to_numpy(summary.mean(statistic))).all())
 
 
 def _two_panels(
@@ -371,22 +391,32 @@ def _two_panels(
     ylabel: str,
     upper: Mapping[str, str],
     lower: Mapping[str, str],
+    upper_colors: Sequence[str] = COLORS,
     lower_colors: Sequence[str] = COLORS,
+    upper_note: str | None = None,
+    lower_absent: str | None = None,
     reference: tuple[str, str] | None = None,
 ) -> Figure:
+    """The figure; `upper_note` ends the legend above, `lower_absent` says why there is nothing below."""
     line = None
     if reference is not None:
         line = (reference[0], float(_arrays.nan_mean(_arrays.to_numpy(summary.mean(reference[1])).ravel())))
     width = min(14.0, max(6.4, 1.6 + 0.45 * len(summary.layers)))
     figure = _figure(figure, figsize=(width, 6.4), caller=caller)
     panels = figure.subplots(2, 1, sharex=True)
-    for ax, series, colors in zip(panels, (upper, lower), (COLORS, lower_colors), strict=True):
+    for ax, series, colors in zip(panels, (upper, lower), (upper_colors, lower_colors), strict=True):
         labels = list(series.values())
         by_layer(summary, list(series), labels=labels, colors=colors, ylabel=ylabel, reference=line, ax=ax)
         ax.update_datalim([(0, 0)], updatex=False)  # so that the margin above is a share of the whole axis
         ax.autoscale_view(scalex=False)
         ax.set_ylim(bottom=0)
     panels[0].set_xlabel("")
+    if upper_note is not None:
+        panels[0].get_legend().set_title(upper_note, prop={"size": 9})
+    if lower_absent is not None and not any(_defined(summary, name) for name in lower):
+        panels[1].texts[0].set_text(lower_absent)
+        for drawn in (panels[1].get_legend(), *panels[1].lines):
+            drawn.remove()
     return figure
 
 
