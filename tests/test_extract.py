@@ -571,7 +571,7 @@ def test_odd_texts_give_valid_maps_whose_words_merge(name: str, text: str) -> No
 def test_other_types_of_input_are_named_with_the_remedy() -> None:
     ext = extractor("bert")
     for wrong, message in (
-        (["two", "words"], "for words write bertattn.Sentence"),
+        (["two", "words"], r"for words Sentence\(words\)"),
         ({"text": "x"}, "an input is a str, TextPair"),
         (None, "NoneType"),
         ([], "token ids"),
@@ -588,7 +588,9 @@ def test_other_types_of_input_are_named_with_the_remedy() -> None:
         ({"on_too_long": "cut"}, "on_too_long must be 'error' or 'truncate' or 'skip'"),
         ({"on_error": "ignore"}, "on_error must be"),
         ({"spacing": "none"}, "spacing must be"),
-        ({"batch_size": 0}, "batch_size must be at least 1"),
+        ({"batch_size": 0}, "batch_size must be a whole number, at least 1, but is 0"),
+        ({"batch_size": "4"}, "batch_size must be a whole number, at least 1, but is '4'"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number"),
         ({"attention": "self"}, "attention must be"),
         ({"attention": "cross"}, "has only attention='encoder'"),
     ):

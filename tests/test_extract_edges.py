@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import json
 import operator
 import os
@@ -19,6 +20,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pandas
 import pytest
 import torch
 import transformers as tr
@@ -685,3 +687,80 @@ def test_a_hub_that_answers_is_left_to_the_loader(monkeypatch: pytest.MonkeyPatc
     assert _model.hub_out_of_reach("someone/absent", "v1") is None
     assert _model.hub_out_of_reach("no name at all", None) is None
     assert [url.endswith("/someone/absent/resolve/v1/config.json") for url in asked] == [True]
+
+
+ROWS = {"text": ["The cat.", "A dog."]}
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (ROWS, r"is a dict; give its texts, such as inputs\['text'\]"),
+        (pandas.DataFrame(ROWS), r"is a DataFrame; give its texts, such as inputs\['text'\]"),
+        (tr.BatchEncoding({"input_ids": [[2, 3]]}), r"is a BatchEncoding; give the texts themselves, or its ids"),
+        (set(ROWS["text"]), r"is a set; it has no order .* give sorted\(inputs\)"),
+        (b"The cat.", r"is a bytes; for one text call ext\(inputs.decode\('utf-8'\)\)"),
+        (Path("text.txt"), "read the file first"),
+        (None, "is a NoneType; give a list of texts"),
+        (3, "is an int; give a list of texts"),
+    ],
+)
+def test_what_is_no_sequence_of_inputs_is_refused_and_not_read_as_one(inputs: Any, message: str) -> None:
+    """Of a table or a dict the names of its columns would be read, without an error."""
+    with pytest.raises(InputError, match=message):
+        extractor("bert").extract(inputs)
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        ({"text": "The cat."}, r"got dict .*; give the text in it, such as x\['text'\]$"),
+        (tr.BatchEncoding({"input_ids": [2, 3]}), r"; give its ids: TokenIds\(x\['input_ids'\]\)$"),
+        (b"abc", r"; for its text write x.decode\('utf-8'\)$"),
+        (None, "; it is a missing value$"),
+        (float("nan"), "; it is a missing value$"),
+        (pandas.NA, "; it is a missing value$"),
+        (Path("text.txt"), "; read the file first"),
+        (3, r"; for one sequence of ids call ext\(ids\), or give a list of such lists$"),
+        (("How are you?", "Fine."), r"; for two texts write TextPair\(first, second\), for words Sentence\(words\)$"),
+        (["the", "cat", "sat"], r"; for words write Sentence\(words\), for many texts extract\(texts\)$"),
+        (torch.tensor([[2, 3]]), r"; give one sequence of ids, not a batch: x\[0\]$"),
+        ([], "; token ids are whole numbers, at least one$"),
+        ([1.0, 2.0], "; token ids are whole numbers, at least one$"),
+        (2.5, "got float 2.5$"),
+        (object, "got type <class 'object'>$"),
+    ],
+)
+def test_what_is_no_input_is_named_with_what_to_give_instead(x: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        extractor("bert")(x)
+    stream = extractor("bert").extract([x, "The cat."], on_error="skip")
+    assert len(list(stream)) == 1
+    assert [e.index for e in stream.skipped] == [0]
+
+
+def test_columns_of_tables_are_read() -> None:
+    """A pandas series with an index of its own, an array of strings, a generator, a file."""
+    ext = extractor("bert")
+    expected = [a.queries.tokens for a in ext.extract(ROWS["text"])]
+    series = pandas.Series(ROWS["text"], index=[7, 3])
+    for inputs in (series, np.array(ROWS["text"]), (text for text in ROWS["text"]), io.StringIO("The cat.\nA dog.\n")):
+        assert [a.queries.tokens for a in ext.extract(inputs)] == expected
+
+
+def test_a_spacing_or_a_capture_that_is_not_there_is_refused_for_one_input_too() -> None:
+    ext = extractor("bert")
+    with pytest.raises(InputError, match="spacing must be 'single' or 'natural', but is 'wide'"):
+        ext("The cat.", spacing="wide")  # type: ignore[arg-type]
+    with pytest.raises(SelectionError, match="None cannot be captured; 'query', 'key', 'value' and 'hidden' can"):
+        ext.capture("The cat.", what=None)  # type: ignore[arg-type]
+
+
+def test_a_model_where_a_name_is_wanted_and_a_class_where_a_model_is() -> None:
+    model, tokenizer = model_zoo.build("bert")
+    with pytest.raises(
+        ModelError, match=r"name_or_path must be .* but is BertModel; .* call Extractor\(model, tokenizer"
+    ):
+        Extractor.from_pretrained(model)
+    with pytest.raises(ModelError, match="but is the class BertModel; use Extractor"):
+        Extractor(tr.BertModel, tokenizer)

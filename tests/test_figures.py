@@ -220,7 +220,7 @@ def test_example_heads_labels_do_not_overlap() -> None:
 
 def test_example_heads_errors() -> None:
     attention = tensor(np.eye(4))
-    with pytest.raises(SelectionError, match="heads is empty"):
+    with pytest.raises(SelectionError, match="heads must be a list of heads, at least one"):
         figures.example_heads(attention, [])
     with pytest.raises(ValidationError, match="there are 2 titles but 1 heads"):
         figures.example_heads(attention, ["1-1"], ["a", "b"])
@@ -466,3 +466,27 @@ def test_without_matplotlib_the_function_and_the_remedy_are_named(monkeypatch: p
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"figures\.by_layer needs .*pip install 'bertattn\[plot\]'"):
         figures.by_layer(fake_summary(), ["cls"])
+
+
+def test_what_cannot_be_drawn_is_named_with_what_can() -> None:
+    attention, summary = tensor(np.eye(4)), fake_summary()
+    for function in (figures.attention_lines, figures.attention_matrix):
+        with pytest.raises(
+            ValidationError, match="draws an AttentionTensor, but the first argument is str; an Extractor"
+        ):
+            function("1-1", attention)
+    with pytest.raises(ValidationError, match="example_heads draws an AttentionTensor, but the first argument is list"):
+        figures.example_heads([attention], ["1-1"])
+    with pytest.raises(SelectionError, match=r"heads must be a list of heads, .* such as \['1-1'\], but is '1-1'"):
+        figures.example_heads(attention, "1-1")
+    for function in (figures.special_token_figure, figures.entropy_figure):
+        with pytest.raises(ValidationError, match=r"draws a Summary .* is AttentionTensor; make one: summarize\("):
+            function(attention)
+        with pytest.raises(
+            SelectionError, match=r"the summary lacks .*; make it with summarize\(stream, patterns.surf"
+        ):
+            function(FakeSummary({"x": np.ones((1, 1))}))
+    with pytest.raises(ValidationError, match="by_layer draws a Summary of a corpus"):
+        figures.by_layer(attention, ["cls"])
+    with pytest.raises(ValidationError, match=r"save writes a matplotlib figure, .* write save\(figure, path\)"):
+        figures.save("a.png", figures.by_layer(summary, ["cls"]))

@@ -590,13 +590,17 @@ BYTES_OF_TWO = "日·1/3 日·2/3 日·3/3 ␣ 👩·1/4 👩·2/4 👩·3/4 �
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("wordpiece", "[CLS] the ca ##f ##e , did ##n ' t [UNK] [UNK] [SEP]"),
         ("byte_bpe_gpt2", f"The c ##a ##f ##é·1/2 ##é·2/2 , did ##n 't ␣ {BYTES_OF_TWO}"),
         ("bpe_llama", f"<s> The c ##a ##f ##é·1/2 ##é·2/2 , d ##id ##n 't ␣ {BYTES_OF_TWO}"),
     ],
 )
 def test_labels_are_text(name: str, expected: str) -> None:
     assert [label.replace(" ", "·") for label in labels_of(name, "The café, didn't 日 👩")] == expected.split()
+
+
+def test_labels_of_wordpiece_are_its_tokens() -> None:
+    tokens = zoo.wordpiece().tokenize("The café, didn't 日 Ĝis")
+    assert _tokens.labels(tokens, [False] * len(tokens), ["The", "café,", "didn't", "日", "Ĝis"]) == tokens
 
 
 @pytest.mark.parametrize("name", sorted(zoo.FAST))

@@ -29,8 +29,9 @@ def inner_model(model: Any) -> PreTrainedModel:
                 # a head of Longformer chooses which tokens are global, so it stays on
                 whole = getattr(module.config, "model_type", None) == "longformer"
                 return module if whole else module.base_model  # type: ignore[return-value]
+    what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
     raise ModelError(
-        f"model must be, or hold, a transformers model, but is {type(model).__name__}; "
+        f"model must be, or hold, a transformers model, but is {what}; "
         "use Extractor.from_pretrained(name) to load one by name"
     )
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +29,32 @@ class Prepared:
     annotation: Annotation | None = None
     cut: int = 0
     target: Prepared | None = None
+
+
+def check_inputs(inputs: object) -> None:
+    """Refuse what can be iterated over but gives no inputs, or not in an order: each would be read without an error."""
+    remedy = None
+    if isinstance(inputs, str | TextPair | Sentence | DocumentWindow | TokenIds):
+        raise InputError(f"inputs is one {type(inputs).__name__}; call ext(x) for one input, or give a list of them")
+    if isinstance(inputs, Mapping) or hasattr(inputs, "columns"):  # iterated over they give the names of their columns
+        remedy = "give its texts, such as inputs['text']"
+        if isinstance(inputs, Mapping) and "input_ids" in inputs:
+            remedy = "give the texts themselves, or its ids: [TokenIds(ids) for ids in inputs['input_ids']]"
+    elif isinstance(inputs, bytes | bytearray):
+        remedy = "for one text call ext(inputs.decode('utf-8'))"
+    elif isinstance(inputs, set | frozenset):
+        remedy = "it has no order for the results to be in; give sorted(inputs)"
+    elif isinstance(inputs, os.PathLike):
+        remedy = "read the file first: bertattn.readers.read_text(inputs)"
+    elif not isinstance(inputs, Iterable):
+        remedy = "give a list of texts"
+    if remedy is not None:
+        raise InputError(f"inputs must be a sequence or stream of inputs, but is {_shown_kind(inputs)}; {remedy}")
+
+
+def _shown_kind(x: object) -> str:
+    name = type(x).__name__
+    return f"a{'n' * (name[0] in 'AEIOUaeiou')} {name}"
 
 
 def prepare(
@@ -56,6 +83,8 @@ def prepare(
         TooLongError: more tokens than `limit`.
         AlignmentError: words that cannot be found among the tokens.
     """
+    if spacing not in ("single", "natural"):
+        raise InputError(f"spacing must be 'single' or 'natural', but is {spacing!r}")
     if isinstance(x, str):
         prepared = _text(x, None, tokenizer, limit=limit, truncate=truncate, target=target)
     elif isinstance(x, TextPair):
@@ -237,10 +266,9 @@ def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Pre
     if not isinstance(x, TokenIds):
         values = x.tolist() if hasattr(x, "tolist") else x
         if not isinstance(values, list | tuple) or not values or not all(type(v) is int for v in values):
-            remedy = "; for words write bertattn.Sentence(words)" if isinstance(values, list | tuple) else ""
             raise InputError(
                 f"an input is a str, TextPair, Sentence, DocumentWindow or token ids, but got {type(x).__name__} "
-                f"{_shown(x)}{remedy}"
+                f"{_shown(x)}{_remedy(values)}"
             )
         try:
             x = TokenIds(tuple(values))
@@ -257,6 +285,28 @@ def _ids(x: object, tokenizer: Any, *, limit: int | None, truncate: bool) -> Pre
     if types is None and "token_type_ids" in tokenizer.model_input_names:
         types = x.segments or (0,) * len(x)
     return Prepared(x.ids[:kept], types[:kept] if types else None, axis, cut=cut)
+
+
+def _remedy(x: object) -> str:
+    """What to give instead of something that is no input, where that can be guessed."""
+    remedies: list[tuple[object, str]] = [
+        (isinstance(x, bytes | bytearray), "; for its text write x.decode('utf-8')"),
+        (isinstance(x, Mapping) and "input_ids" in x, "; give its ids: TokenIds(x['input_ids'])"),
+        (isinstance(x, Mapping), "; give the text in it, such as x['text']"),
+        (x is None or x != x if isinstance(x, float | None) else repr(x) in ("<NA>", "NaT"), "; it is a missing value"),
+        (type(x) is int, "; for one sequence of ids call ext(ids), or give a list of such lists"),
+        (isinstance(x, os.PathLike), "; read the file first, with bertattn.readers.read_text or x.read_text()"),
+    ]
+    if isinstance(x, list | tuple):
+        texts = bool(x) and all(isinstance(v, str) for v in x)
+        nested = bool(x) and all(isinstance(v, list | tuple) for v in x)
+        remedies = [
+            (texts and len(x) == 2, "; for two texts write TextPair(first, second), for words Sentence(words)"),
+            (texts, "; for words write Sentence(words), for many texts extract(texts)"),
+            (nested, "; give one sequence of ids, not a batch: x[0]"),
+            (True, "; token ids are whole numbers, at least one"),
+        ]
+    return next((remedy for fits, remedy in remedies if fits), "")
 
 
 def _shown(x: object) -> str:

@@ -25,7 +25,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from bertattn import _arrays, _fallback, _hook, _model
-from bertattn._prepare import Prepared, prepare, shifted_right
+from bertattn._prepare import Prepared, check_inputs, prepare, shifted_right
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
 from bertattn.inputs import TextPair, TokenIds
@@ -200,6 +200,11 @@ class Extractor:
         Raises:
             ModelError: there is no such model, or the folder holds none, or not all of its weights.
         """
+        if not isinstance(name_or_path, str | os.PathLike):
+            raise ModelError(
+                f"name_or_path must be a name or a folder, but is {type(name_or_path).__name__}; "
+                "for a model that is loaded already call Extractor(model, tokenizer)"
+            )
         name = os.fspath(name_or_path)
         if device is None:
             device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -316,10 +321,7 @@ class Extractor:
             AlignmentError: the words of an input cannot be found among its tokens.
             ModelError: the model's attention cannot be read, and why.
         """
-        if isinstance(inputs, str | TextPair | Sentence | DocumentWindow | TokenIds):
-            raise InputError(
-                f"inputs is one {type(inputs).__name__}; call ext(x) for one input, or give a list of them"
-            )
+        check_inputs(inputs)
         for name, value, allowed in (
             ("on_too_long", on_too_long, ("error", "truncate", "skip")),
             ("on_error", on_error, ("raise", "skip")),
@@ -327,8 +329,9 @@ class Extractor:
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, but is {value!r}")
-        if batch_size < 1:
-            raise InputError(f"batch_size must be at least 1, but is {batch_size}")
+        batch_size = _arrays.plain(batch_size)
+        if type(batch_size) is not int or batch_size < 1:
+            raise InputError(f"batch_size must be a whole number, at least 1, but is {batch_size!r}")
         kind, wanted = self._kind(attention), _layer_set(layers)
         skipped: list[Excluded] = []
         truncated: list[Excluded] = []
@@ -392,7 +395,8 @@ class Extractor:
             SelectionError: a name in `what` that is none of the four.
             ModelError: queries, keys or values of a model without the AttentionInterface.
         """
-        names: tuple[str, ...] = (what,) if isinstance(what, str) else tuple(what)
+        several = isinstance(what, Iterable) and not isinstance(what, str)
+        names: tuple[Any, ...] = tuple(what) if several else (what,)
         unknown = [name for name in names if name not in ("query", "key", "value", "hidden")]
         if unknown:
             raise SelectionError(f"{unknown[0]!r} cannot be captured; 'query', 'key', 'value' and 'hidden' can")

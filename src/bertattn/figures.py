@@ -107,6 +107,7 @@ def attention_lines(
         ('Head 1-1', 9)
     """
     _matplotlib("attention_lines")
+    _check_attention("attention_lines", attention)
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
 
@@ -154,6 +155,7 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
         'Head 1-1'
     """
     _matplotlib("attention_matrix")
+    _check_attention("attention_matrix", attention)
     from matplotlib import colormaps
 
     weights = _arrays.to_numpy(attention[head]).astype(np.float64)
@@ -203,8 +205,9 @@ def example_heads(
         SelectionError: no heads, or one that `attention` lacks.
         ValidationError: more or fewer titles than heads.
     """
-    if not heads:
-        raise SelectionError("heads is empty; name at least one, such as ['1-1']")
+    _check_attention("example_heads", attention)
+    if not heads or isinstance(heads, str):
+        raise SelectionError(f"heads must be a list of heads, at least one, such as ['1-1'], but is {heads!r}")
     if titles is not None and len(titles) != len(heads):
         raise ValidationError(f"there are {len(titles)} titles but {len(heads)} heads; give one title a head")
     columns = min(4, len(heads))
@@ -252,6 +255,7 @@ def by_layer(
         ValidationError: more or fewer labels than statistics.
     """
     _matplotlib("by_layer")
+    _check_summary("by_layer", summary)
     from matplotlib.ticker import MaxNLocator
 
     if not statistics or isinstance(statistics, str):
@@ -332,6 +336,7 @@ def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -
     Raises:
         SelectionError: the summary lacks one of these statistics.
     """
+    _check_summary("special_token_figure", summary, ("cls", "sep", "punctuation", "sep_to_sep", "other_to_sep"))
     shown = {"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,", "bos": "BOS", "eos": "EOS"}
     present = [name for name in shown if _defined(summary, name)]
     absent = [shown[name] for name in ("cls", "sep") if name not in present]
@@ -364,6 +369,7 @@ def entropy_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figu
     Raises:
         SelectionError: the summary lacks one of these statistics.
     """
+    _check_summary("entropy_figure", summary, ("entropy", "entropy_from_cls", "uniform_entropy"))
     return _two_panels(
         summary,
         figure,
@@ -431,6 +437,7 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 1
         dpi: dots per inch of formats made of dots.
 
     Raises:
+        ValidationError: it is neither a figure nor axes.
         StorageError: matplotlib does not know the format, or the folder is not there.
     """
     from matplotlib import rc_context
@@ -438,6 +445,11 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 1
 
     if isinstance(figure, Axes):
         figure = cast("Figure", figure.get_figure(root=True))
+    if not hasattr(figure, "canvas"):
+        raise ValidationError(
+            f"save writes a matplotlib figure, or that of axes, but the first argument is {type(figure).__name__}; "
+            "write save(figure, path)"
+        )
     path = Path(path)
     kind = path.suffix.removeprefix(".").lower()
     if kind not in figure.canvas.get_supported_filetypes():
@@ -447,6 +459,28 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 1
     with rc_context({"svg.hashsalt": "bertattn"}):
         figure.savefig(content, format=kind, dpi=dpi, metadata=undated)
     _files.write_whole(path, content.getvalue())
+
+
+def _check_attention(function: str, attention: object) -> None:
+    if not isinstance(attention, AttentionTensor):
+        raise ValidationError(
+            f"{function} draws an AttentionTensor, but the first argument is {type(attention).__name__}; "
+            "an Extractor makes one of a text"
+        )
+
+
+def _check_summary(function: str, summary: object, needed: Sequence[str] = ()) -> None:
+    if not hasattr(summary, "mean") or not hasattr(summary, "statistics"):
+        raise ValidationError(
+            f"{function} draws a Summary of a corpus, but the first argument is {type(summary).__name__}; "
+            "make one: summarize(stream, patterns.surface_patterns)"
+        )
+    missing = [name for name in needed if name not in summary.statistics]
+    if missing:
+        raise SelectionError(
+            f"{function} needs the statistics of patterns.surface_patterns, but the summary lacks "
+            f"{', '.join(missing)}; make it with summarize(stream, patterns.surface_patterns)"
+        )
 
 
 def _matplotlib(function: str) -> None:
