@@ -14,8 +14,9 @@ import pytest
 
 import model_zoo
 import tokenizer_zoo
-from bertattn import AttentionTensor, Axis, Extractor, alignment, patterns, segments, statistics
+from bertattn import AttentionTensor, Axis, Extractor, Sentence, alignment, patterns, segments, statistics
 from bertattn.errors import TooLongError
+from bertattn.heads import baselines
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
@@ -23,7 +24,7 @@ TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
 
 def test_the_table_of_settings_names_real_options() -> None:
     """Every `function(option=` in the table exists, so a renamed option shows."""
-    homes = (alignment, patterns, segments, statistics, Extractor)
+    homes = (alignment, patterns, segments, statistics, baselines, Extractor)
     found = re.findall(r"`(\w+)\((\w+)=", TABLE)
     assert len(found) >= 8
     for function, option in found:
@@ -152,6 +153,41 @@ def _() -> None:
             weighting=weighting,  # type: ignore[arg-type]
         )
         np.testing.assert_allclose(summary.mean("self"), value, rtol=1e-12)
+
+
+# "swims", the root, governs all others but "the"; the last word is punctuation.
+TREE = Sentence(
+    ["the", "fish", "swims", "today", "."],
+    governors=[2, 3, 0, 3, 3],
+    relations=["det", "nsubj", "root", "obl", "punct"],
+)
+
+
+def right(offset: int, last: int = 5) -> int:
+    """How many words of the tree have the word at `offset` as their governor, 0 being the root."""
+    return sum(min(max(i + offset, 0), last) == governor for i, governor in enumerate(TREE.governors or (), start=1))
+
+
+@row("offsets tried as a baseline (Table 1)")
+def _() -> None:
+    assert baselines.offset_baselines([TREE]).offsets == (-3, -2, -1, 1, 2, 3)
+    released = baselines.offset_baselines([TREE], offsets=baselines.RELEASED_OFFSETS)
+    assert released.offsets == tuple(range(-3, 3))
+    for offset in range(-3, 3):
+        assert released.accuracy(offset=offset) == right(offset) / 5
+
+
+@row("a baseline's governor beyond the sentence")
+def _() -> None:
+    found = {c: baselines.offset_baselines([TREE], clip=c) for c in ("root", "words", "none")}  # type: ignore[arg-type]
+    assert found["root"].accuracy("root", offset=-3) == 1  # 3 - 3 is 0, the root
+    assert found["words"].accuracy("root", offset=-3) == found["none"].accuracy("root", offset=-2) == 0
+
+
+@row("roots and punctuation among the words of the baseline")
+def _() -> None:
+    assert baselines.offset_baselines([TREE]).count() == 5
+    assert baselines.offset_baselines([TREE], root="exclude", punct="exclude").count() == 3
 
 
 @row("legend of the offsets in the notebook")
