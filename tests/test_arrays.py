@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -27,7 +28,8 @@ def both(x: np.ndarray) -> list:
 def test_torch_is_not_imported_for_numpy() -> None:
     program = (
         "import sys, numpy as np; from bertattn import _arrays as a; x = np.ones(3); "
-        "a.like([1.0], x), a.take(x, [0], 0), a.where(x > 0, x, x), a.xlogx(x), a.nan_mean(x), a.row_sums(x); "
+        "a.like([1.0], x), a.take(x, [0], 0), a.where(x > 0, x, x), a.nan_mean(x), "
+        "a.row_sums(x), a.xlogx_sums(x, scratch=a.empty(x.shape, x, dtype='float64')), a.placed(x, x); "
         "print('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -109,13 +111,16 @@ def test_row_sums_of_infinities_do_not_warn() -> None:
 
 
 @given(arrays)
-def test_x_log_x_is_the_formula(x) -> None:
-    for y in both(x):
-        result = _arrays.xlogx(y)
-        assert _arrays.is_torch(result) == _arrays.is_torch(y)
-        for value, got in zip(x.ravel().tolist(), _arrays.to_numpy(result).ravel().tolist(), strict=True):
-            expected = math.nan if math.isnan(value) else 0.0 if value == 0 else value * math.log(value)
-            assert got == pytest.approx(expected, rel=1e-5, abs=1e-30, nan_ok=True)
+def test_sums_of_x_log_x_are_the_formula(x) -> None:
+    for vectorised in (True, False):
+        for y in both(x):
+            with mock.patch.object(_arrays, "_numpy_log2_is_vectorised", lambda found=vectorised: found):
+                result = _arrays.xlogx_sums(y, scratch=_arrays.empty(y.shape, y, dtype="float32"))
+            assert _arrays.is_torch(result) == _arrays.is_torch(y)
+            for place in np.ndindex(*x.shape[:-1]):
+                values = x[place].tolist()
+                expected = math.fsum(v if math.isnan(v) else 0.0 if v == 0 else v * math.log(v) for v in values)
+                assert float(result[place]) == pytest.approx(expected, rel=1e-5, abs=1e-6, nan_ok=True)
 
 
 @given(arrays)

@@ -54,6 +54,10 @@ Values_co = TypeVar("Values_co", covariant=True)
 
 # Beyond this many keys one multiplication by the mask costs less than adding the columns one by one.
 FEW_COLUMNS = 16
+# So many numbers at a time stay in the cache.
+PIECE = 2**21
+# So many weights at most are added in single precision before the sum goes on in double.
+SINGLE_SUMS = 128
 
 
 class QueryMean(Protocol[P, Values_co]):
@@ -110,6 +114,22 @@ def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]
 
     metric.rows = rows  # type: ignore[attr-defined]
     return cast(QueryMean[P, Values_co], metric)
+
+
+def _with_short_cut(
+    means: Callable[[AttentionTensor], dict[str, Array] | None],
+) -> Callable[[QueryMean[P, Values_co]], QueryMean[P, Values_co]]:
+    """Let a metric of dicts take its values from `means`, which builds no rows, where that does not give None."""
+
+    def shortened(metric: QueryMean[P, Values_co]) -> QueryMean[P, Values_co]:
+        @functools.wraps(metric)
+        def shorter(attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+            values = means(attention) if isinstance(attention, AttentionTensor) else None
+            return metric(attention, *args, **kwargs) if values is None else values
+
+        return cast(QueryMean[P, Values_co], shorter)
+
+    return shortened
 
 
 @mean_over_queries
@@ -254,7 +274,7 @@ def entropy(attention: AttentionTensor, /, *, queries: Mask | None = None, smoot
     _needs_distributions("entropy", attention)
     if not 0 <= smoothing <= 1:
         raise ValidationError(f"smoothing is the share given to the uniform distribution, 0 to 1, but is {smoothing!r}")
-    return _only(_entropies(attention, smoothing), _query_mask(queries, attention))
+    return _only(_arrays.float64(_entropies(attention, smoothing)), _query_mask(queries, attention))
 
 
 @mean_over_queries
@@ -309,7 +329,9 @@ def normalized_entropy(attention: AttentionTensor, /, *, causal: bool | None = N
     """
     _needs_distributions("normalized_entropy", attention)
     most: Any = _uniform_entropies(attention, causal)
-    shares: Array = _entropies(attention, 0.0) / _arrays.where(most > 0, most, _arrays.like(np.nan, most))
+    shares: Array = _arrays.float64(_entropies(attention, 0.0)) / _arrays.where(
+        most > 0, most, _arrays.like(np.nan, most)
+    )
     return shares
 
 
@@ -332,7 +354,7 @@ def perplexity(attention: AttentionTensor, /) -> Array:
         array([[4.]])
     """
     _needs_distributions("perplexity", attention)
-    perplexities: Array = _arrays.exp(_entropies(attention, 0.0))
+    perplexities: Array = _arrays.exp(_arrays.float64(_entropies(attention, 0.0)))
     return perplexities
 
 
@@ -550,6 +572,51 @@ def induction_score(
     return _template_score(attention, follows & _on_side(side, _offsets(attention) - 1), denominator)
 
 
+def _surface_means(attention: AttentionTensor) -> dict[str, Array] | None:
+    """What `surface_patterns` gives where every row has mass; None where one has not.
+
+    A value for each row is made of entropies and largest weights only: the masses of classes of keys come from what
+    each key gets from all queries.
+    """
+    _needs_distributions("surface_patterns", attention)
+    weights = _arrays.detach(attention.weights)
+    if bool(_arrays.isnan(weights[..., 0]).any()):
+        return None
+    queries, keys = len(attention.queries), len(attention.keys)
+    values: dict[str, Numpy | float] = {}
+    for name, offset in (("previous", -1), ("self", 0), ("next", 1)):
+        values[name] = (
+            np.nan if _is_cross(attention) else _in_double(_neighbours(attention, offset)[1]).sum(-1) / queries
+        )
+    roles = np.array(attention.keys.roles or [None] * keys, dtype=object)
+    classes = {role: roles == role for role in ("cls", "sep", "bos", "eos")}
+    classes["punctuation"] = attention.keys.token_mask(".", ",")
+    masses = _received(weights) @ np.stack(list(classes.values()), 1).astype(np.float64)
+    for number, (name, chosen) in enumerate(classes.items()):
+        values[name] = masses[..., number] / queries if chosen.any() or name == "punctuation" else np.nan
+    sep, cls = attention.queries.role_mask("sep"), attention.queries.role_mask("cls")
+    inside: Any = 0.0 if classes["sep"].any() else np.nan
+    if sep.any() and classes["sep"].any():
+        block = _arrays.take(_arrays.take(weights, np.flatnonzero(sep), -2), np.flatnonzero(classes["sep"]), -1)
+        inside = _in_double(block).sum((-2, -1))
+    values["sep_to_sep"] = inside / sep.sum() if sep.any() else np.nan
+    values["other_to_sep"] = (masses[..., 1] - inside) / (~sep).sum() if not sep.all() else np.nan
+    entropies = _in_double(_entropies(attention, 0.0))
+    values["entropy"] = entropies.mean(-1)
+    values["entropy_from_cls"] = entropies[..., cls].mean(-1) if cls.any() else np.nan
+    reached = _log_reached(attention, None)
+    reached = reached[~np.isnan(reached)]
+    values["uniform_entropy"] = reached.mean() if len(reached) else np.nan
+    values["max_weight"] = _in_double(_arrays.amax(weights, -1)).mean(-1)
+    values["perplexity"] = np.exp(entropies).mean(-1)
+    table = np.empty((len(values), *attention.shape[:2]))
+    for number, value in enumerate(values.values()):
+        table[number] = value
+    table = _arrays.placed(table, weights)
+    return {name: table[number] for number, name in enumerate(values)}
+
+
+@_with_short_cut(_surface_means)
 @mean_over_queries
 def surface_patterns(attention: AttentionTensor, /) -> dict[str, Array]:
     """Everything of section 3 of Clark et al. (2019), in one pass over the weights.
@@ -591,12 +658,16 @@ def surface_patterns(attention: AttentionTensor, /) -> dict[str, Array]:
     sep = attention.queries.role_mask("sep")
     rows["sep_to_sep"] = _only(rows["sep"], sep)
     rows["other_to_sep"] = _only(rows["sep"], ~sep)
-    rows["entropy"] = _entropies(attention, 0.0)
+    rows["entropy"] = _arrays.float64(_entropies(attention, 0.0))
     rows["entropy_from_cls"] = _only(rows["entropy"], attention.queries.role_mask("cls"))
     rows["uniform_entropy"] = _uniform_entropies(attention, None)
     rows["max_weight"] = _arrays.float64(_arrays.amax(_arrays.detach(attention.weights), -1))
     rows["perplexity"] = _arrays.exp(rows["entropy"])
     return rows
+
+
+def _in_double(x: Any) -> Numpy:
+    return _arrays.to_numpy(x).astype(np.float64)
 
 
 def _needs_distributions(name: str, attention: AttentionTensor) -> None:
@@ -662,24 +733,51 @@ def _layers(attention: AttentionTensor) -> Iterator[Any]:
         yield _arrays.cast(layer, _arrays.working_dtype(layer))
 
 
-def _with_neighbours(values: Any, attention: AttentionTensor, offset: int) -> Array:
-    """`values` with a[i, i + offset] filled in, in place, for the queries that have that neighbour."""
-    filled: Array = values
+def _pieces(attention: AttentionTensor) -> Iterator[tuple[slice, ...]]:
+    """Parts of the weights, each some whole layers or some queries of one, the largest first."""
+    layers, heads, queries, keys = attention.shape
+    step = PIECE // (heads * queries * keys)
+    if step:
+        for first in range(0, layers, step):
+            yield (slice(first, first + step),)
+        return
+    step = max(1, PIECE // (heads * keys))
+    for layer in range(layers):
+        for first in range(0, queries, step):
+            yield slice(layer, layer + 1), slice(None), slice(first, first + step)
+
+
+def _neighbours(attention: AttentionTensor, offset: int) -> tuple[Numpy, Any]:
+    """The queries that have a key at that offset, and `[layer, head, query]` their weights a[i, i + offset]."""
+    weights = _arrays.detach(attention.weights)
     wanted = attention.queries.position_array + offset
     positions = attention.keys.position_array
     columns = np.minimum(np.searchsorted(positions, wanted), len(positions) - 1)
     rows = np.flatnonzero(positions[columns] == wanted)
-    if len(rows) == 0:
-        return filled
     columns = columns[rows]
-    weights = _arrays.detach(attention.weights)
-    shift = int(columns[0] - rows[0])
-    diagonal = weights.diagonal(shift, -2, -1)
-    if diagonal.shape[-1] == len(rows) and (columns - rows == shift).all():
-        values[..., int(rows[0]) : int(rows[-1]) + 1] = _arrays.float64(diagonal)
-    else:
-        values[..., rows] = _arrays.float64(weights[..., rows, columns])
+    if len(rows):
+        shift = int(columns[0] - rows[0])
+        diagonal = weights.diagonal(shift, -2, -1)
+        if diagonal.shape[-1] == len(rows) and (columns - rows == shift).all():
+            return rows, diagonal
+    return rows, weights[..., rows, columns]
+
+
+def _with_neighbours(values: Any, attention: AttentionTensor, offset: int) -> Array:
+    """`values` with a[i, i + offset] filled in, in place, for the queries that have that neighbour."""
+    rows, weights = _neighbours(attention, offset)
+    values[..., rows] = _arrays.float64(weights)
+    filled: Array = values
     return filled
+
+
+def _received(weights: Any) -> Numpy:
+    """`[layer, head, key]`: the sum over queries, in double precision."""
+    total = np.zeros((*weights.shape[:2], weights.shape[-1]))
+    for first in range(0, int(weights.shape[-2]), SINGLE_SUMS):
+        part = weights[..., first : first + SINGLE_SUMS, :]
+        total += _arrays.to_numpy(_arrays.cast(part, _arrays.working_dtype(part)).sum(-2))
+    return total
 
 
 def _mass(attention: AttentionTensor, keys: Numpy, *, absent: float = 0.0) -> Array:
@@ -703,25 +801,34 @@ def _weighted(attention: AttentionTensor, factors: Numpy) -> Array:
     return total
 
 
-def _entropies(attention: AttentionTensor, smoothing: float) -> Array:
-    keys = len(attention.keys)
-    rows = []
-    buffer = None
-    for layer in _layers(attention):
-        share = layer if smoothing == 0 else layer * (1 - smoothing) + smoothing / keys
-        buffer = _arrays.xlogx(share, out=buffer)
-        rows.append(buffer.sum(-1))
-    negative: Array = _arrays.float64(_arrays.stack(rows))
+def _entropies(attention: AttentionTensor, smoothing: float) -> Any:
+    """`[layer, head, query]`, in single precision or better."""
+    weights = _arrays.detach(attention.weights)
+    dtype = _arrays.working_dtype(weights)
+    negative = _arrays.empty(attention.shape[:3], weights, dtype=dtype)
+    scratch = None
+    for piece in _pieces(attention):
+        share = _arrays.cast(weights[piece], dtype)
+        if smoothing:
+            share = share * (1 - smoothing) + smoothing / len(attention.keys)
+        if scratch is None:
+            scratch = _arrays.empty(share.shape, share, dtype=dtype)
+        negative[piece] = _arrays.xlogx_sums(share, scratch=scratch[tuple(map(slice, share.shape))])
     return 0.0 - negative
 
 
 def _uniform_entropies(attention: AttentionTensor, causal: bool | None) -> Array:
+    rows: Array = _no_mass(attention)
+    rows += _arrays.like(_log_reached(attention, causal), rows)
+    return rows
+
+
+def _log_reached(attention: AttentionTensor, causal: bool | None) -> Numpy:
+    """The logarithm of the number of keys that each query can reach; NaN where there is none."""
     reached = np.full(len(attention.queries), len(attention.keys))
     if _is_causal(attention, causal):
         reached = (_offsets(attention) <= 0).sum(1)
-    rows: Array = _no_mass(attention)
-    rows += _arrays.like(np.log(np.where(reached > 0, reached, np.nan)), rows)
-    return rows
+    return np.asarray(np.log(np.where(reached > 0, reached, np.nan)))
 
 
 def _offsets(attention: AttentionTensor) -> Numpy:
@@ -738,14 +845,11 @@ def _is_causal(attention: AttentionTensor, said: bool | None) -> bool:
         return False
     if said is not None:
         return said
-    later = _offsets(attention) > 0
-    if not later.any():
-        return False
     weights = _arrays.detach(attention.weights)
-    row = int(np.flatnonzero(later.any(1))[0])
-    if bool((weights[:, :, row, int(np.flatnonzero(later[row])[0]) :] > 0).any()):
+    first = int(np.searchsorted(attention.keys.position_array, attention.queries.position_array[0], side="right"))
+    if first == len(attention.keys) or bool((weights[:, :, 0, first:] > 0).any()):
         return False  # an encoder's first row already shows it
-    hidden = _arrays.like(later, weights, dtype="bool")
+    hidden = _arrays.like(_offsets(attention) > 0, weights, dtype="bool")
     return not any(bool(((layer > 0) & hidden).any()) for layer in weights)
 
 
