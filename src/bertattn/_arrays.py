@@ -50,14 +50,16 @@ def dtype_name(x: Any) -> str:
     return str(x.dtype).removeprefix("torch.") if is_torch(x) else str(x.dtype.name)
 
 
+_PLAIN = {str, int, float, bool, type(None)}
+
+
 def plain(value: Any) -> Any:
     """NumPy's and torch's numbers as Python's own, lists and arrays as tuples: to compare, hash and write as JSON."""
+    if type(value) in _PLAIN or (type(value) is tuple and _PLAIN.issuperset(map(type, value))):
+        return value
     if isinstance(value, np.generic) or is_array(value):
         value = value.tolist()
     return tuple(plain(v) for v in value) if isinstance(value, list | tuple) else value
-
-
-_PLAIN = {str, int, type(None)}
 
 
 def column(name: str, values: Any, *, entry: str) -> tuple[Any, ...]:

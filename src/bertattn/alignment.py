@@ -190,14 +190,15 @@ def merge_subwords(
     )
 
     weights = _arrays.cast(attention.weights, _arrays.working_dtype(attention.weights))
-    empty = attention.empty_rows if bool(attention.empty_rows.any()) else None
-    if empty is not None:  # in a product NaN would reach the rows of other words
+    empty = attention.empty_rows
+    some_empty = bool(empty.any())
+    if some_empty:  # in a product NaN would reach the rows of other words
         weights = _arrays.where(empty[..., None], _arrays.like(0.0, weights), weights)
-    if not _unsplit(key_units, len(attention.keys)):
-        weights = weights @ _arrays.like(_key_shares(key_units, attention.keys), weights)
-    if not _unsplit(query_units, len(attention.queries)):
-        weights = _merged_rows(weights, query_units, queries)
-    if empty is not None:
+    if queries == "max":  # the only one that is not linear
+        weights = _merged_rows(_merged_columns(weights, key_units), query_units, queries)
+    else:  # the order that leaves less to multiply
+        weights = _merged_columns(_merged_rows(weights, query_units, queries), key_units)
+    if some_empty:
         undefined = _any_row(empty, query_units, first_only=queries == "first")
         weights = _arrays.where(undefined[..., None], _arrays.like(np.nan, weights), weights)
 
@@ -262,28 +263,40 @@ def _unsplit(units: list[_Unit], tokens: int) -> bool:
     return len(units) == tokens and all(unit.tokens == [i] for i, unit in enumerate(units))
 
 
-def _key_shares(units: list[_Unit], axis: Axis) -> Numpy:
-    """`[token, unit]`: the share of a token's attention that each word gets."""
-    shares = np.zeros((len(axis), len(units)))
-    for column, unit in enumerate(units):
-        shares[unit.tokens, column] = 1
-    shares /= shares.sum(1, keepdims=True)
-    return shares
+def _merged_columns(weights: Any, units: list[_Unit]) -> Any:
+    """The sum over the tokens of each word, of which a token of several words gives each an equal share."""
+    tokens = int(weights.shape[-1])
+    if _unsplit(units, tokens):
+        return weights
+    members = _members(units, tokens)
+    shares = _arrays.like((members / members.sum(0)).T, weights)
+    # One product of two matrices: a stack of them takes several times as long in NumPy.
+    return (weights.reshape((-1, tokens)) @ shares).reshape((*weights.shape[:-1], len(units)))
+
+
+def _members(units: list[_Unit], tokens: int) -> Numpy:
+    """`[unit, token]`: 1 where the token belongs to the word."""
+    members = np.zeros((len(units), tokens))
+    members[
+        np.repeat(np.arange(len(units)), [len(unit.tokens) for unit in units]),
+        [token for unit in units for token in unit.tokens],
+    ] = 1
+    return members
 
 
 def _merged_rows(weights: Any, units: list[_Unit], mode: str) -> Any:
-    if mode == "mean":
-        rows = np.zeros((len(units), int(weights.shape[-2])))
-        for row, unit in enumerate(units):
-            rows[row, unit.tokens] = 1 / len(unit.tokens)
-        return _arrays.like(rows, weights) @ weights
+    if _unsplit(units, int(weights.shape[-2])):
+        return weights
     merged = _arrays.take(weights, [unit.tokens[0] for unit in units], -2)
+    split = [row for row, unit in enumerate(units) if len(unit.tokens) > 1]
+    if mode == "mean" and split:
+        members = _members([units[row] for row in split], int(weights.shape[-2]))
+        merged[..., split, :] = _arrays.like(members / members.sum(1, keepdims=True), weights) @ weights
     if mode == "max":
-        for row, unit in enumerate(units):
-            if len(unit.tokens) > 1:
-                largest = _arrays.amax(_arrays.take(weights, unit.tokens, -2), -2)
-                total = largest.sum(-1)[..., None]  # 0 only where every row is undefined: those become NaN afterwards
-                merged[..., row, :] = largest / _arrays.where(total == 0, total + 1, total)
+        for row in split:
+            largest = _arrays.amax(_arrays.take(weights, units[row].tokens, -2), -2)
+            total = largest.sum(-1)[..., None]  # 0 only where every row is undefined: those become NaN afterwards
+            merged[..., row, :] = largest / _arrays.where(total == 0, total + 1, total)
     return merged
 
 
