@@ -92,9 +92,7 @@ def bench(session: nox.Session) -> None:
     session.install(*NEWEST, "-e", ".[demo]")
     # Fresh pages for every large temporary would be most of the noise.
     tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
-    session.run(
-        "python", "benchmarks/surface_patterns.py", *session.posargs, env=OFFLINE | {"GLIBC_TUNABLES": tunables}
-    )
+    session.run("python", "benchmarks/bench.py", *session.posargs, env=OFFLINE | {"GLIBC_TUNABLES": tunables})
 
 
 @nox.session

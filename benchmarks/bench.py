@@ -1,0 +1,383 @@
+"""One table of ratios: what bertattn costs beside the bare model, and beside the released code. `nox -s bench`.
+
+Both sides of a row do the same work in one process, in turn, and are checked to agree first. A ratio is the median over
+rounds of the ratio within a round, so that a slow minute of the machine falls on both sides; the spread is the smallest
+and the largest. Peak memory is that of fresh processes. What the other side is: `published.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import published
+import torch
+import transformers
+
+import bertattn as ba
+from bertattn import _arrays, demo, segments
+
+Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+BATCH = 16
+TOKENS = 128
+WORD_TEXTS = 24
+FEW, MORE, MANY = 200, 800, 4000  # inputs of the rows of memory
+
+
+# ---------------------------------------------------------------------------------------------------------- the text
+
+
+def documents() -> tuple[str, list[tuple[str, ...]]]:
+    """The name of the text, and its documents as lines."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    file = Path(os.environ.get("BERTATTN_DATA") or default) / "text" / "cc0_sents.txt"
+    if file.is_file():
+        return file.name, [tuple(lines) for lines in ba.readers.read_text(file)]
+    pairs = [(pair.first, pair.second) for pair in demo.passages()]
+    return "the demo's passages, over and over: there is no cc0_sents.txt in $BERTATTN_DATA/text", pairs
+
+
+def some_segments(tokenizer: Any, count: int) -> list[ba.TokenIds]:
+    """Segments of the paper's kind, repeated where the text is too short."""
+    _, texts = documents()
+    found = list(segments.paragraph_segments(texts, tokenizer, max_tokens=TOKENS, seed=0))
+    return [found[i % len(found)] for i in range(count)]
+
+
+def some_texts(tokenizer: Any, count: int) -> list[str]:
+    """Lines put together to texts of nearly as many tokens, for word merging, since token ids know no words."""
+    texts: list[str] = []
+    for lines in documents()[1]:
+        text = ""
+        for line in lines:
+            longer = f"{text} {line}".strip()
+            if len(tokenizer(longer).input_ids) > TOKENS:
+                if text:
+                    texts.append(text)
+                if len(texts) == count:
+                    return texts
+                longer = line if len(tokenizer(line).input_ids) <= TOKENS else ""
+            text = longer
+    return texts
+
+
+# --------------------------------------------------------------------------------------------------------- the sides
+
+
+def forward(model: Any, pad: int, batch: Sequence[ba.TokenIds]) -> tuple[torch.Tensor, ...]:
+    """The bare eager forward pass of one batch, with its maps."""
+    longest = max(len(one) for one in batch)
+    ids = torch.tensor([[*one.ids, *[pad] * (longest - len(one))] for one in batch])
+    types = torch.tensor([[*(one.token_types or ()), *[0] * (longest - len(one))] for one in batch])
+    mask = torch.tensor([[1] * len(one) + [0] * (longest - len(one)) for one in batch])
+    inputs = {"input_ids": ids, "attention_mask": mask, "token_type_ids": types}
+    with torch.inference_mode():
+        outputs = model(**{name: x.to(model.device) for name, x in inputs.items()}, output_attentions=True)
+    maps: tuple[torch.Tensor, ...] = outputs.attentions
+    return maps
+
+
+def by_length(texts: Sequence[ba.TokenIds]) -> list[Sequence[ba.TokenIds]]:
+    """Batches as the extractor makes them."""
+    ordered = sorted(texts, key=len, reverse=True)
+    return [ordered[i : i + BATCH] for i in range(0, len(ordered), BATCH)]
+
+
+def token_groups(attention: ba.AttentionTensor) -> list[list[int]]:
+    """The tokens of each word, special tokens as words of one, as the released code is given them."""
+    groups: dict[object, list[int]] = {}
+    for i, word in enumerate(attention.queries.word_ids or ()):
+        groups.setdefault(("special", i) if word is None else word, []).append(i)
+    return list(groups.values())
+
+
+def check_patterns(ours: ba.AttentionTensor, maps: Numpy) -> None:
+    """Raise where the two sides disagree; entropies may differ by the released code's smoothing."""
+    seen = ba.patterns.surface_patterns(ours)
+    for name, values in published.patterns(maps, ours.queries.tokens).items():
+        tolerance = 5e-3 if name.startswith("entropy") else 1e-5
+        if not np.allclose(values, _arrays.to_numpy(seen[name]), atol=tolerance):
+            raise SystemExit(f"the two sides differ in {name}")
+
+
+def check_merge(ours: ba.AttentionTensor, maps: Numpy) -> None:
+    """Raise where the two sides disagree."""
+    if not np.allclose(published.merge(maps, token_groups(ours)), ba.merge_subwords(ours).numpy(), atol=1e-5):
+        raise SystemExit("the two sides differ in the merged words")
+
+
+# ---------------------------------------------------------------------------------------------------------- the rows
+
+
+def in_turn(ours: Callable[[], object], theirs: Callable[[], object], rounds: int, wait: Callable[[], None]) -> Any:
+    """Seconds of each round of each side, after one that does not count."""
+    seconds: tuple[list[float], list[float]] = ([], [])
+    for number in range(rounds + 1):
+        for side, work in enumerate((ours, theirs)):
+            wait()
+            start = time.perf_counter()
+            work()
+            wait()
+            if number:
+                seconds[side].append(time.perf_counter() - start)
+    return seconds
+
+
+def row(
+    name: str,
+    ours: Callable[[], object],
+    theirs: Callable[[], object],
+    *,
+    rounds: int,
+    device: str,
+    items: int,
+    at_most: float | None = None,
+    at_least: float | None = None,
+) -> dict[str, Any]:
+    """One line of the table. `at_most` bounds ours over theirs; else the ratio is theirs over ours."""
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    a, b = in_turn(ours, theirs, rounds, wait)
+    over = at_most is not None
+    ratios = [x / y if over else y / x for x, y in zip(a, b, strict=True)]
+    ratio = statistics.median(ratios)
+    return {
+        "row": name,
+        "device": device,
+        "ours": statistics.median(a) / items * 1e3,
+        "baseline": statistics.median(b) / items * 1e3,
+        "unit": "ms an input",
+        "ratio": ratio,
+        "spread": [min(ratios), max(ratios)],
+        "target": at_most if over else at_least,
+        "sense": "at most" if over else "at least",
+        "met": ratio <= at_most if over else None if at_least is None else ratio >= at_least,  # type: ignore[operator]
+        "rounds": rounds,
+        "inputs": items,
+    }
+
+
+def times(device: str, *, rounds: int, count: int) -> Iterator[dict[str, Any]]:
+    path = demo.model_path()
+    ext = ba.Extractor.from_pretrained(path, device=device)
+    eager = transformers.AutoModel.from_pretrained(path, attn_implementation="eager").eval().to(device)
+    pad = ext.tokenizer.pad_token_id
+    texts = some_segments(ext.tokenizer, count)
+    batches = by_length(texts)
+    yield row(
+        "extract + surface_patterns | bare eager forward",
+        lambda: ba.summarize(ext.extract(texts, batch_size=BATCH), ba.patterns.surface_patterns),
+        lambda: [forward(eager, pad, batch) for batch in batches],
+        at_most=1.20,
+        rounds=rounds,
+        device=device,
+        items=len(texts),
+    )
+
+    maps = list(ext.extract(texts[:WORD_TEXTS], batch_size=BATCH))
+    for dtype, target in (("float32", 15.0), ("float16", None)):
+        arrays = [(a.numpy().astype(dtype), a.queries.tokens) for a in maps]
+        if dtype == "float32":
+            check_patterns(maps[0], arrays[0][0])
+        yield row(
+            f"surface_patterns | published loops, {dtype}",
+            lambda: [ba.patterns.surface_patterns(a) for a in maps],
+            lambda arrays=arrays: [published.patterns(*array) for array in arrays],  # type: ignore[misc]
+            at_least=target,
+            rounds=rounds if target else min(rounds, 3),
+            device=device,
+            items=len(maps),
+        )
+
+    maps = list(ext.extract(some_texts(ext.tokenizer, WORD_TEXTS), batch_size=BATCH))
+    words = [(a.numpy(), token_groups(a)) for a in maps]
+    check_merge(maps[0], words[0][0])
+    yield row(
+        "merge_subwords | published loops, float32",
+        lambda: [ba.merge_subwords(a) for a in maps],
+        lambda: [published.merge(*pair) for pair in words],
+        at_least=30.0,
+        rounds=rounds,
+        device=device,
+        items=len(maps),
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- the memory
+
+
+def peak() -> float:
+    """Megabytes this process has had at most.
+
+    Not `getrusage`, where Linux tells: that one starts a child with the peak of the process that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.is_file():
+        line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def memory_of(side: str, count: int) -> dict[str, float]:
+    """One side on so many inputs, in this process, which has done nothing else."""
+    path = demo.model_path()
+    start = time.perf_counter()
+    kept = 0
+    if side == "ours":
+        ext = ba.Extractor.from_pretrained(path, device="cpu")
+        ba.summarize(ext.extract(some_segments(ext.tokenizer, count), batch_size=BATCH), ba.patterns.surface_patterns)
+    else:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path)
+        model = transformers.AutoModel.from_pretrained(path, attn_implementation="eager").eval()
+        maps = published.keep(
+            ([len(one) for one in batch], torch.stack(forward(model, tokenizer.pad_token_id, batch), 1).numpy())
+            for batch in by_length(some_segments(tokenizer, count))
+        )
+        kept = sum(one.nbytes for one in maps)
+    return {"peak": peak(), "kept": kept / 2**20, "seconds": time.perf_counter() - start}
+
+
+def in_a_process(side: str, count: int) -> dict[str, float]:
+    environment = {name: value for name, value in os.environ.items() if name != "GLIBC_TUNABLES"}
+    command = [sys.executable, __file__, "--memory", side, str(count)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def memory() -> Iterator[dict[str, Any]]:
+    """Peak memory over the number of inputs. Of the released way 4000 are extrapolated: they may not fit."""
+    few, many = in_a_process("ours", FEW), in_a_process("ours", MANY)
+    kept, more = in_a_process("published", FEW), in_a_process("published", MORE)
+    extrapolated = kept["peak"] + (more["kept"] - kept["kept"]) / (MORE - FEW) * (MANY - FEW)
+    ratio = many["peak"] / few["peak"]
+    yield {
+        "row": f"peak memory, {MANY} inputs | {FEW} inputs",
+        "device": "cpu",
+        "ours": many["peak"],
+        "baseline": few["peak"],
+        "unit": "MB",
+        "ratio": ratio,
+        "spread": [ratio, ratio],
+        "target": 1.10,
+        "sense": "at most",
+        "met": ratio <= 1.10,
+        "rounds": 1,
+        "inputs": MANY,
+        "seconds": many["seconds"],
+    }
+    yield {
+        "row": f"  keeping every map (float16), {MANY} inputs, extrapolated | {FEW} inputs",
+        "device": "cpu",
+        "ours": extrapolated,
+        "baseline": kept["peak"],
+        "unit": "MB",
+        "ratio": extrapolated / kept["peak"],
+        "spread": [extrapolated / kept["peak"]] * 2,
+        "target": None,
+        "sense": "at most",
+        "met": None,
+        "rounds": 1,
+        "inputs": MANY,
+        "measured": {str(FEW): kept, str(MORE): more},
+    }
+
+
+# --------------------------------------------------------------------------------------------------------- the table
+
+
+def machine() -> dict[str, Any]:
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        name = next((s.partition(":")[2].strip() for s in cpuinfo.read_text().splitlines() if "model name" in s), name)
+    return {
+        "cpu": name,
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def versions() -> dict[str, str]:
+    names = ("bertattn", "torch", "transformers", "numpy")
+    return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
+
+
+def line(one: dict[str, Any]) -> str:
+    target = "" if one["target"] is None else f"{one['sense']} {one['target']:g}: {'met' if one['met'] else 'NOT met'}"
+    low, high = one["spread"]
+    places = 0 if one["unit"] == "MB" else 2
+    return (
+        f"{one['row']:74} {one['device']:5}{one['ours']:9.{places}f}{one['baseline']:10.{places}f} {one['unit']:12}"
+        f"{one['ratio']:8.2f}  ({low:.2f} to {high:.2f})".ljust(132)
+        + f"  {target}"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="how often each side runs (default %(default)s)")
+    parser.add_argument("--inputs", type=int, default=64, help="segments of the first row (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="3 rounds, 32 inputs, and no rows of memory")
+    parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the record there")
+    parser.add_argument("--memory", nargs=2, metavar=("SIDE", "COUNT"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory:
+        print(json.dumps(memory_of(given.memory[0], int(given.memory[1]))))
+        return
+    transformers.utils.logging.disable_progress_bar()
+    rounds, inputs = (3, 32) if given.quick else (given.rounds, given.inputs)
+    record: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": versions(),
+        "model": "all-MiniLM-L6-v2, float32",
+        "text": documents()[0],
+        "glibc_tunables": os.environ.get("GLIBC_TUNABLES"),
+        "load_before": os.getloadavg(),
+    }
+    about, installed = record["machine"], record["versions"]
+    print(f"{record['date']}  {about['cpu']}, {about['cores']} cores, {about['threads']} threads, {about['system']}")
+    print(", ".join(f"{name} {version}" for name, version in installed.items()))
+    print(f"{record['model']}; text: {record['text']}; load {record['load_before'][0]:.1f}\n")
+    print(f"{'ours | baseline':74} {'':5}{'ours':>9}{'baseline':>10} {'':12}{'ratio':>8}  (smallest to largest)")
+    rows = []
+    for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+        for one in times(device, rounds=rounds, count=inputs):
+            rows.append(one)
+            print(line(one), flush=True)
+    if not given.quick:
+        for one in memory():
+            rows.append(one)
+            print(line(one), flush=True)
+    record["load_after"] = os.getloadavg()
+    record["rows"] = rows
+    print(f"\nload at the end {record['load_after'][0]:.1f}")
+    if not torch.cuda.is_available():
+        print("there is no GPU here: its rows were not run")
+    if given.out:
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

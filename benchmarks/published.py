@@ -1,0 +1,85 @@
+"""The other side of the benchmarks: the algorithms of github.com/clarkkev/attention-analysis, in our own words.
+
+Each is vectorised exactly as far as the released code is, and does what that does for one document, no more:
+
+- `patterns` follows the two loops of `General_Analysis.ipynb` ("Computing Average Attention to Particular
+  Tokens/Positions", "Computing Attention Head Entropies"). Each loop copies the maps into an array; the first makes its
+  selectors anew, in float64, token by token, and takes one product over all heads for each; the second smooths the maps
+  and takes two logarithms of every weight.
+- `merge` follows `bpe_utils.py`, `get_word_word_attention` with mode="mean", called for one head after the other by
+  `make_attn_word_level`.
+- `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
+
+The released code works on float16 maps throughout. NumPy has no fast arithmetic for those, so the benchmarks also time
+the same algorithm on float32 maps, which is kinder to it; the targets are set against that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
+
+
+def patterns(maps: Numpy, tokens: Sequence[str]) -> dict[str, Numpy]:
+    """One document, `[layer, head]` each; the corpus mean of the released code is their sum over documents."""
+    attention = np.array(maps)
+    n = attention.shape[-1]
+    sep, cls, punctuation = np.zeros(n), np.zeros(n), np.zeros(n)
+    for position, token in enumerate(tokens):
+        if token == "[SEP]":
+            sep[position] = 1
+        if token == "[CLS]":
+            cls[position] = 1
+        if token in (".", ","):
+            punctuation[position] = 1
+    selectors = {
+        "self": (np.eye(n), n),
+        "next": (np.eye(n, k=1), n),
+        "previous": (np.eye(n, k=-1), n),
+        "sep": (np.tile(sep, (n, 1)), n),
+        "sep_to_sep": (np.ones((n, n)) * sep[np.newaxis] * sep[:, np.newaxis], 2),
+        "other_to_sep": (np.ones((n, n)) * (np.ones(n) - sep)[:, np.newaxis] * sep[np.newaxis], n - 2),
+        "cls": (np.tile(cls, (n, 1)), n),
+        "punctuation": (np.tile(punctuation, (n, 1)), n),
+    }
+    averages = {
+        name: (attention * selector[np.newaxis, np.newaxis]).sum(-1).sum(-1) / count
+        for name, (selector, count) in selectors.items()
+    }
+    smooth = np.array(maps)
+    smooth = 0.9999 * smooth + 0.0001 / n
+    averages["uniform_entropy"] = np.full(attention.shape[:2], -np.log(1.0 / n))
+    averages["entropy"] = -(smooth * np.log(smooth)).sum(-1).mean(-1)
+    averages["entropy_from_cls"] = -(smooth * np.log(smooth))[:, :, 0].sum(-1)
+    return averages
+
+
+def merge(maps: Numpy, words: Sequence[Sequence[int]]) -> Numpy:
+    """The columns of each word summed into its first, then its rows averaged, for one head after the other."""
+
+    def one(head: Numpy) -> Numpy:
+        merged = np.array(head)
+        others = []
+        for word in words:
+            others += word[1:]
+        for word in words:
+            merged[:, word[0]] = merged[:, word].sum(axis=-1)
+        merged = np.delete(merged, others, -1)
+        for word in words:
+            merged[word[0]] = np.mean(merged[word], axis=0)
+        return np.delete(merged, others, 0)
+
+    return np.stack([[one(head) for head in layer] for layer in maps])
+
+
+def keep(batches: Iterable[tuple[Sequence[int], Numpy]]) -> list[Numpy]:
+    """The maps of a corpus; each batch is the lengths of its inputs and `[batch, layer, head, query, key]`."""
+    return [
+        one[:, :, :length, :length].astype("float16")
+        for lengths, maps in batches
+        for length, one in zip(lengths, maps, strict=True)
+    ]
