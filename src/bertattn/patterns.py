@@ -572,6 +572,18 @@ def induction_score(
     return _template_score(attention, follows & _on_side(side, _offsets(attention) - 1), denominator)
 
 
+_CLASSES = ("cls", "sep", "bos", "eos", "punctuation")
+
+
+def _classes(axis: Axis) -> Numpy:
+    """bool[token, class]"""
+    numbers: dict[str | None, int] = {role: number for number, role in enumerate(_CLASSES)}
+    found = np.array([numbers.get(role, -1) for role in axis.roles or (None,) * len(axis)])
+    members: Numpy = found[:, None] == np.arange(len(_CLASSES))
+    members[:, -1] = axis.token_mask(".", ",")
+    return members
+
+
 def _surface_means(attention: AttentionTensor) -> dict[str, Array] | None:
     """What `surface_patterns` gives where every row has mass; None where one has not.
 
@@ -579,41 +591,46 @@ def _surface_means(attention: AttentionTensor) -> dict[str, Array] | None:
     each key gets from all queries.
     """
     _needs_distributions("surface_patterns", attention)
-    weights = _arrays.detach(attention.weights)
-    if bool(_arrays.isnan(weights[..., 0]).any()):
+    given = _arrays.detach(attention.weights)
+    rows = np.empty((3, *attention.shape[:3]))
+    rows[2] = _arrays.to_numpy(_arrays.amax(given, -1))  # which NumPy is slow at
+    weights = _arrays.shared_with_numpy(given)
+    if weights is not given:
+        attention = attention._with(weights=weights)
+    n = len(attention.queries)
+    rows[0] = _arrays.to_numpy(_entropies(attention, 0.0))
+    np.exp(rows[0], out=rows[1])
+    entropies, perplexities, largest = rows.sum(-1) / n
+    if np.isnan(entropies).any():
         return None
-    queries, keys = len(attention.queries), len(attention.keys)
-    values: dict[str, Numpy | float] = {}
+    values: dict[str, Any] = {}
     for name, offset in (("previous", -1), ("self", 0), ("next", 1)):
-        values[name] = (
-            np.nan if _is_cross(attention) else _in_double(_neighbours(attention, offset)[1]).sum(-1) / queries
-        )
-    roles = np.array(attention.keys.roles or [None] * keys, dtype=object)
-    classes = {role: roles == role for role in ("cls", "sep", "bos", "eos")}
-    classes["punctuation"] = attention.keys.token_mask(".", ",")
-    masses = _received(weights) @ np.stack(list(classes.values()), 1).astype(np.float64)
-    for number, (name, chosen) in enumerate(classes.items()):
-        values[name] = masses[..., number] / queries if chosen.any() or name == "punctuation" else np.nan
-    sep, cls = attention.queries.role_mask("sep"), attention.queries.role_mask("cls")
-    inside: Any = 0.0 if classes["sep"].any() else np.nan
-    if sep.any() and classes["sep"].any():
-        block = _arrays.take(_arrays.take(weights, np.flatnonzero(sep), -2), np.flatnonzero(classes["sep"]), -1)
+        values[name] = np.nan if _is_cross(attention) else _in_double(_neighbours(attention, offset)[1]).sum(-1) / n
+    keys = _classes(attention.keys)
+    queries = keys if attention.queries is attention.keys else _classes(attention.queries)
+    counts = keys.sum(0).tolist()
+    masses = _received(weights) @ keys.astype(np.float64)
+    for number, name in enumerate(_CLASSES):
+        values[name] = masses[..., number] / n if counts[number] or name == "punctuation" else np.nan
+    cls, sep = np.flatnonzero(queries[:, 0]), np.flatnonzero(queries[:, 1])
+    inside: Any = 0.0 if counts[1] else np.nan
+    if len(sep) and counts[1]:
+        block = _arrays.take(_arrays.take(weights, sep, -2), np.flatnonzero(keys[:, 1]), -1)
         inside = _in_double(block).sum((-2, -1))
-    values["sep_to_sep"] = inside / sep.sum() if sep.any() else np.nan
-    values["other_to_sep"] = (masses[..., 1] - inside) / (~sep).sum() if not sep.all() else np.nan
-    entropies = _in_double(_entropies(attention, 0.0))
-    values["entropy"] = entropies.mean(-1)
-    values["entropy_from_cls"] = entropies[..., cls].mean(-1) if cls.any() else np.nan
-    reached = _log_reached(attention, None)
-    reached = reached[~np.isnan(reached)]
-    values["uniform_entropy"] = reached.mean() if len(reached) else np.nan
-    values["max_weight"] = _in_double(_arrays.amax(weights, -1)).mean(-1)
-    values["perplexity"] = np.exp(entropies).mean(-1)
+    values["sep_to_sep"] = inside / len(sep) if len(sep) else np.nan
+    values["other_to_sep"] = (masses[..., 1] - inside) / (n - len(sep)) if len(sep) < n else np.nan
+    values["entropy"] = entropies
+    values["entropy_from_cls"] = rows[0][..., cls].sum(-1) / len(cls) if len(cls) else np.nan
+    values["uniform_entropy"] = np.log(len(attention.keys))
+    if _is_causal(attention, None):
+        reached = _log_reached(attention, True)
+        values["uniform_entropy"] = reached[~np.isnan(reached)].mean() if not np.isnan(reached).all() else np.nan
+    values["max_weight"] = largest
+    values["perplexity"] = perplexities
     table = np.empty((len(values), *attention.shape[:2]))
     for number, value in enumerate(values.values()):
         table[number] = value
-    table = _arrays.placed(table, weights)
-    return {name: table[number] for number, name in enumerate(values)}
+    return dict(zip(values, _arrays.placed(table, given), strict=True))
 
 
 @_with_short_cut(_surface_means)
@@ -750,6 +767,10 @@ def _pieces(attention: AttentionTensor) -> Iterator[tuple[slice, ...]]:
 def _neighbours(attention: AttentionTensor, offset: int) -> tuple[Numpy, Any]:
     """The queries that have a key at that offset, and `[layer, head, query]` their weights a[i, i + offset]."""
     weights = _arrays.detach(attention.weights)
+    if attention.queries.positions is attention.keys.positions is None:
+        first, end = max(0, -offset), min(len(attention.queries), len(attention.keys) - offset)
+        if first < end:
+            return np.arange(first, end), weights.diagonal(offset, -2, -1)
     wanted = attention.queries.position_array + offset
     positions = attention.keys.position_array
     columns = np.minimum(np.searchsorted(positions, wanted), len(positions) - 1)
@@ -776,7 +797,7 @@ def _received(weights: Any) -> Numpy:
     total = np.zeros((*weights.shape[:2], weights.shape[-1]))
     for first in range(0, int(weights.shape[-2]), SINGLE_SUMS):
         part = weights[..., first : first + SINGLE_SUMS, :]
-        total += _arrays.to_numpy(_arrays.cast(part, _arrays.working_dtype(part)).sum(-2))
+        total += _arrays.to_numpy(_arrays.column_sums(_arrays.cast(part, _arrays.working_dtype(part))))
     return total
 
 
