@@ -10,8 +10,8 @@ Each is vectorised exactly as far as the released code is, and does what that do
   `make_attn_word_level`.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
 
-The released code works on float16 maps throughout. NumPy has no fast arithmetic for those, so the benchmarks also time
-the same algorithm on float32 maps, which is kinder to it; the targets are set against that.
+The released code works on float16 maps throughout, for which NumPy has no fast arithmetic. The benchmarks time the same
+algorithm on float32 maps too, which is kinder to it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,116 @@
+"""The benchmarks' two sides give the same numbers, and each row of the table says what it must."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bertattn import AttentionTensor, Axis, TokenIds, merge_subwords, patterns
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+WORDS = (None, 0, 1, 1, 2, None, 3, 4, 4, 4, None)
+
+
+@pytest.fixture(scope="module")
+def bench():
+    sys.path.insert(0, str(FOLDER))
+    try:
+        spec = importlib.util.spec_from_file_location("bench", FOLDER / "bench.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        yield module
+    finally:
+        sys.path.remove(str(FOLDER))
+
+
+@pytest.fixture(scope="module")
+def published(bench):
+    return bench.published
+
+
+@pytest.fixture
+def attention():
+    rng = np.random.default_rng(0)
+    tokens = ["[CLS]", "a", "play", "##ing", ",", "[SEP]", ".", "un", "##do", "##ne", "[SEP]"]
+    roles = ["cls", None, None, None, None, "sep", None, None, None, None, "sep"]
+    axis = Axis(tokens, roles=roles, word_ids=WORDS, words=["a", "playing", ",", ".", "undone"])
+    return AttentionTensor(rng.dirichlet(np.ones(11), size=(2, 3, 11)).astype(np.float32), axis)
+
+
+def test_the_published_patterns_are_ours(bench, published, attention):
+    ours = patterns.surface_patterns(attention)
+    theirs = published.patterns(attention.numpy(), attention.queries.tokens)
+    assert set(theirs) < set(ours)  # we have more
+    for name, values in theirs.items():
+        assert np.allclose(values, ours[name], atol=5e-3 if name.startswith("entropy") else 1e-6), name
+    bench.check_patterns(attention, attention.numpy())
+    with pytest.raises(SystemExit, match="differ"):
+        bench.check_patterns(attention, attention.numpy()[:, ::-1])
+
+
+def test_the_published_merge_is_ours(bench, published, attention):
+    groups = bench.token_groups(attention)
+    assert groups == [[0], [1], [2, 3], [4], [5], [6], [7, 8, 9], [10]]
+    before = attention.numpy().copy()
+    assert np.allclose(published.merge(attention.numpy(), groups), merge_subwords(attention).numpy(), atol=1e-6)
+    assert np.array_equal(attention.numpy(), before)
+    bench.check_merge(attention, attention.numpy())
+    with pytest.raises(SystemExit, match="differ"):
+        bench.check_merge(attention, attention.numpy()[:, ::-1])
+
+
+def test_the_published_way_keeps_every_map_without_padding(published):
+    maps = np.ones((2, 3, 4, 5, 5), dtype=np.float32)
+    kept = published.keep([([5, 4], maps)])
+    assert [(one.shape, one.dtype) for one in kept] == [((3, 4, 5, 5), np.float16), ((3, 4, 4, 4), np.float16)]
+
+
+def test_a_ratio_is_set_against_its_target(bench):
+    order = []
+    one = bench.row(
+        "name", lambda: order.append("a"), lambda: order.append("b"), rounds=2, device="cpu", items=4, at_most=1e9
+    )
+    assert order == ["a", "b"] * 3  # a round that does not count, then each side in turn
+    assert one["met"] is True
+    assert one["spread"][0] <= one["ratio"] <= one["spread"][1]
+    assert "at most 1e+09: met" in bench.line(one)
+    other = bench.row("name", lambda: None, lambda: None, rounds=1, device="cpu", items=1, at_least=1e9)
+    assert other["met"] is False
+    assert "at least 1e+09: NOT met" in bench.line(other)
+
+
+def test_the_extractor_batches_as_the_baseline_does(bench):
+    texts = [TokenIds(tuple(range(n))) for n in (3, 9, 5)]
+    assert [len(one) for batch in bench.by_length(texts) for one in batch] == [9, 5, 3]
+
+
+def test_without_the_corpus_the_demo_is_read(bench, monkeypatch, tmp_path):
+    monkeypatch.setenv("BERTATTN_DATA", str(tmp_path))
+    name, lines = bench.documents()
+    assert "demo" in name
+    assert len(lines) >= 12
+
+
+def test_peak_memory_is_that_of_this_process(bench):
+    before = bench.peak()
+    block = np.ones(2**25)  # 256 MB
+    assert bench.peak() >= before
+    assert bench.peak() >= block.nbytes / 2**20
+
+
+def test_the_page_shows_the_last_recorded_run(bench):
+    last = sorted((FOLDER / "results").glob("*.json"))[-1]
+    record = json.loads(last.read_text(encoding="utf-8"))
+    assert record["machine"]["cpu"]
+    assert record["text"] == "cc0_sents.txt"
+    assert sum(one["row"].startswith("peak memory") for one in record["rows"]) == 1
+    table = bench.markdown(record)
+    assert len(table.splitlines()) == 4 + len(record["rows"])
+    assert table in (FOLDER.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8"), (
+        f"python benchmarks/bench.py --markdown benchmarks/results/{last.name}"
+    )
