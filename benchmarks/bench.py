@@ -339,7 +339,8 @@ def markdown(record: dict[str, Any]) -> str:
     """A record as the table of docs/benchmarks.md."""
     about = record["machine"]
     lines = [
-        f"{record['date'][:10]}, {about['cpu']} ({about['cores']} cores, {about['threads']} threads), {about['system']}; "
+        f"{record['date'][:10]}, {about['cpu']} ({about['cores']} cores, {about['threads']} threads), "
+        f"{about['system']}; "
         + ", ".join(f"{name} {version}" for name, version in record["versions"].items())
         + f"; {record['model']}; {record['text']}. Load average {record['load_before'][0]:.1f} before and "
         f"{record['load_after'][0]:.1f} after.",
