@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from bertattn.annotation import Document, Mention
 from bertattn.errors import ReaderError
-from bertattn.readers import Corpus, iter_corefud, read_corefud, to_conllu
+from bertattn.readers import Corpus, iter_corefud, read_conll2012, read_corefud, to_conllu
 from reference import treebanks
 
 HEADER = "# global.Entity = eid-etype-head-other\n"
@@ -277,3 +278,15 @@ def test_nested_mentions_come_back(spans) -> None:
         opening = "".join(f"({e}-x" for a, b, e in kept if a == position != b)
         entities[position] = closing + opening + singles
     assert sorted((e, a, b - 1) for e, a, b in found(*entities)) == sorted((e, a, b) for a, b, e in kept)
+
+
+@pytest.mark.parametrize(
+    "cell", ["a" * 200_000, "(" * 200_000, "(e[1/2])" * 20_000, "(e[1/2]" * 20_000, "(e" * 20_000, "[1/2" * 50_000]
+)
+def test_long_nonsense_is_refused_at_once(cell) -> None:
+    start = time.process_time()
+    with pytest.raises(ReaderError):
+        read(text(cell))
+    with pytest.raises(ReaderError):
+        read_conll2012(io.StringIO(f"#begin document (d)\nd\t0\t0\tw\t{cell}\n#end document\n"))
+    assert time.process_time() - start < 5  # a tenth of a second here; hours if it were quadratic

@@ -11,7 +11,7 @@ from typing import Final
 from bertattn.errors import ReaderError
 
 # "(…" opens, "…)" closes, "(…)" does both; nothing else may stand between.
-CHUNK: Final = re.compile(r"\([^()]+\)?|[^()]+\)")
+_CHUNK: Final = re.compile(r"\([^()]+\)?|[^()]+\)")
 _PART: Final = re.compile(r"(.+)\[([1-9][0-9]{0,5})/([1-9][0-9]{0,5})\]")
 
 
@@ -52,7 +52,8 @@ class Brackets:
     def __init__(self, path: str) -> None:
         self._path = path
         self._open: dict[str, list[tuple[Chunk, int]]] = {}
-        self._pieces: dict[tuple[str, int], list[tuple[Chunk, list[tuple[int, int]]]]] = {}
+        # mentions in n parts of which k are there, by (entity, n, k)
+        self._begun: dict[tuple[str, int, int], list[tuple[Chunk, tuple[tuple[int, int], ...]]]] = {}
         self._found: list[Found] = []
 
     def take(self, node: int, chunks: Sequence[Chunk]) -> None:
@@ -77,19 +78,15 @@ class Brackets:
             self._found.append(Found(chunk, chunk.name, ((first, last),)))
             return
         entity, k, n = chunk.part
-        begun = self._pieces.setdefault((entity, n), [])
-        if k == 1:
-            begun.append((chunk, [(first, last)]))
+        before = self._begun.get((entity, n, k - 1))
+        if k > n or (k > 1 and not before):
+            self._fail(chunk, f"part {k} of {n} of a mention of {entity!r:.40}; expected part {k - 1} before it")
+        start, pieces = before.pop() if before else (chunk, ())
+        pieces = (*pieces, (first, last))
+        if k == n:
+            self._found.append(Found(start, entity, pieces))
         else:
-            waiting = [i for i, (_, pieces) in enumerate(begun) if len(pieces) == k - 1]
-            if not waiting or k > n:
-                self._fail(chunk, f"part {k} of {n} of a mention of {entity!r:.40}; expected part {k - 1} before it")
-            begun[waiting[-1]][1].append((first, last))
-        for i, (start, pieces) in enumerate(begun):
-            if len(pieces) == n:
-                self._found.append(Found(start, entity, tuple(pieces)))
-                del begun[i]
-                break
+            self._begun.setdefault((entity, n, k), []).append((start, pieces))
 
     def end(self) -> list[Found]:
         """All mentions in the order of their first word, longer ones first.
@@ -101,13 +98,24 @@ class Brackets:
         if still_open:
             chunk = min(still_open, key=lambda c: (c.line, c.column))
             self._fail(chunk, f"the mention opened by {'(' + chunk.name!r:.60} is not closed before the document ends")
-        for (entity, n), begun in self._pieces.items():
-            for chunk, pieces in begun:
-                self._fail(chunk, f"a mention of {entity!r:.40} has {len(pieces)} of its {n} parts")
+        for (entity, n, k), begun in self._begun.items():
+            for chunk, _ in begun:
+                self._fail(chunk, f"a mention of {entity!r:.40} has {k} of its {n} parts")
         return sorted(self._found, key=lambda f: (f.pieces[0][0], -f.pieces[-1][1], f.chunk.line, f.chunk.column))
 
     def _fail(self, chunk: Chunk, message: str) -> None:
         raise ReaderError(message, path=self._path, line=chunk.line, column=chunk.column)
+
+
+def split(text: str, start: int) -> Iterator[tuple[int, str]]:
+    """Where each bracket of `text[start:]` begins, and the bracket; then the rest that is none, maybe empty.
+
+    One match after the other: searching would try every character of a long text without brackets.
+    """
+    while match := _CHUNK.match(text, start):
+        yield start, match[0]
+        start = match.end()
+    yield start, text[start:]
 
 
 def spans(words: Sequence[int]) -> Iterator[tuple[int, int]]:

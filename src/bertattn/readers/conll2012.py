@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, NoReturn
 
 from bertattn.annotation import Document, Mention, Sentence
 from bertattn.errors import ReaderError
-from bertattn.readers._brackets import CHUNK, Brackets, Chunk, Found
+from bertattn.readers._brackets import Brackets, Chunk, Found, split
 from bertattn.readers._source import Corpus, CorpusStream, Lines, Source, decoded, files, parsed
 
 __all__ = ["iter_conll2012", "read_conll2012"]
@@ -197,18 +197,15 @@ def _chunks(path: str, cell: tuple[_Row, str]) -> Sequence[Chunk]:
     if text in _ABSENT:
         return ()
     start = row.text.rstrip("\t").rindex(text)
-    chunks = []
+    chunks: list[Chunk] = []
     for item in text.split("|"):
-        end = 0
-        for match in CHUNK.finditer(item):
-            if match.start() != end:
-                break
-            chunks.append(
-                Chunk(match[0].strip("()"), match[0][0] == "(", match[0][-1] == ")", row.line, start + end + 1)
-            )
-            end = match.end()
-        if end != len(item) or not item:
-            _fail(path, row.line, start + end + 1, f"coreference {item[end:]!r:.40}; expected '-' or (12, 12), (12)")
+        *brackets, (end, rest) = split(item, 0)
+        if rest or not brackets:
+            _fail(path, row.line, start + end + 1, f"coreference {rest!r:.40}; expected '-' or (12, 12), (12)")
+        chunks += [
+            Chunk(bracket.strip("()"), bracket[0] == "(", bracket[-1] == ")", row.line, start + at + 1)
+            for at, bracket in brackets
+        ]
         start += len(item) + 1
     return chunks
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from bertattn.annotation import Document, Mention, head_words
 from bertattn.errors import ReaderError
-from bertattn.readers._brackets import CHUNK, Brackets, Chunk, Found, spans
+from bertattn.readers._brackets import Brackets, Chunk, Found, spans, split
 from bertattn.readers._source import Corpus, CorpusStream, Source, parsed
 from bertattn.readers.conllu import MISC, Block, Row, parse, sentence_blocks
 
@@ -117,18 +117,14 @@ def _chunks(path: str, row: Row, fields: list[str] | None) -> list[Chunk]:
     chunks: list[Chunk] = []
     for item in misc.split("|"):
         if item.startswith("Entity="):
-            start = column + len("Entity=")
-            for match in CHUNK.finditer(item, len("Entity=")):
-                chunks.append(_chunk(path, match[0], fields, row.line, column + match.start()))
-                if column + match.start() != start:
-                    break
-                start = column + match.end()
-            if start != column + len(item):
+            *brackets, (end, rest) = split(item, len("Entity="))
+            chunks += [_chunk(path, text, fields, row.line, column + start) for start, text in brackets]
+            if rest:
                 raise ReaderError(
-                    f"Entity holds {item[start - column :]!r:.60}; expected brackets as in (e1-person, e1) or (e1)",
+                    f"Entity holds {rest!r:.60}; expected brackets as in (e1-person, e1) or (e1)",
                     path=path,
                     line=row.line,
-                    column=start,
+                    column=column + end,
                 )
         column += len(item) + 1
     return chunks
