@@ -6,13 +6,16 @@ import io
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bertattn.annotation import Document, Mention
+from bertattn import storage
+from bertattn.annotation import Document, DocumentWindow, Mention
 from bertattn.errors import ReaderError
 from bertattn.readers import Corpus, iter_corefud, read_conll2012, read_corefud, to_conllu
+from bertattn.tensor import AttentionTensor
 from reference import treebanks
 
 HEADER = "# global.Entity = eid-etype-head-other\n"
@@ -290,3 +293,11 @@ def test_long_nonsense_is_refused_at_once(cell) -> None:
     with pytest.raises(ReaderError):
         read_conll2012(io.StringIO(f"#begin document (d)\nd\t0\t0\tw\t{cell}\n#end document\n"))
     assert time.process_time() - start < 5  # a tenth of a second here; hours if it were quadratic
+
+
+def test_mentions_in_parts_travel_through_storage(tmp_path: Path) -> None:
+    (document,) = read(text("(e1[1/2]-person", "e1[1/2])", "", "(e1[2/2])"))
+    window = DocumentWindow(document.sentences, document.mentions, document="d")
+    tensor = AttentionTensor(np.full((1, 1, 4, 4), 0.25), window.words, annotation=window)
+    storage.save(tmp_path / "a.safetensors", tensor)
+    assert storage.load(tmp_path / "a.safetensors").annotation == window

@@ -83,8 +83,15 @@ def test_open_file_of_another_encoding(tmp_path: Path):
     path.write_bytes(b"caf\xe9\n")
     with path.open(encoding="utf-8") as file, pytest.raises(ReaderError, match="give the path"):
         read_text(file)
-    with path.open("rb") as binary, pytest.raises(InputError, match="binary mode"):
+    with path.open("rb") as binary, pytest.raises(ReaderError, match=r"a\.txt:1:4: byte 0xE9 is no UTF-8"):
         read_text(binary)
+
+
+def test_open_binary_files_are_read(tmp_path: Path):
+    for content in (TEXT.encode(), gzip.compress(TEXT.encode())):
+        assert read_text(io.BytesIO(content)) == DOCUMENTS
+    with pytest.raises(InputError, match=r"^a reader takes a path or an open file, but got \['One'\]$"):
+        read_text(["One"])
 
 
 def test_missing_file(tmp_path: Path):

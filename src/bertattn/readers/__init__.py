@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertattn.readers._source import Corpus, CorpusStream, Skipped
+from bertattn.readers._source import Corpus, CorpusStream, Readable, Skipped
 from bertattn.readers.conll2012 import iter_conll2012, read_conll2012
 from bertattn.readers.conllu import iter_conllu, read_conllu, to_conllu, write_conllu
 from bertattn.readers.corefud import iter_corefud, read_corefud
@@ -13,6 +13,7 @@ from bertattn.readers.text import iter_text, read_text
 __all__ = [
     "Corpus",
     "CorpusStream",
+    "Readable",
     "Skipped",
     "from_spacy",
     "iter_conll2012",

@@ -11,19 +11,22 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Generic, TextIO, TypeAlias, TypeVar, cast
+from typing import Any, BinaryIO, Generic, Literal, TextIO, TypeAlias, TypeVar, cast
 
 from bertattn import _files
 from bertattn.annotation import Document, Sentence
 from bertattn.errors import InputError, ReaderError, ValidationError
 
-__all__ = ["Corpus", "CorpusStream", "Skipped"]
+__all__ = ["Corpus", "CorpusStream", "Readable", "Skipped"]
 
 T = TypeVar("T")
 U = TypeVar("U")
 
-Source: TypeAlias = "str | os.PathLike[str] | TextIO | BinaryIO"
-Line: TypeAlias = "str | bytes"
+Readable: TypeAlias = str | os.PathLike[str] | TextIO | BinaryIO
+"""What readers read: the path of a file, plain, `.gz` or `.tar.gz`, or an open file, text or binary."""
+
+Line: TypeAlias = str | bytes
+OnError: TypeAlias = Literal["raise", "skip"]
 
 _GZIP = b"\x1f\x8b"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
@@ -99,17 +102,7 @@ class Lines:
 
 def decoded(line: Line, path: str, number: int) -> str:
     """A line without its end: LF, or CR LF as Windows writes it."""
-    if isinstance(line, bytes):
-        try:
-            line = line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise ReaderError(
-                f"byte 0x{error.object[error.start]:02X} is no UTF-8; save the file as UTF-8",
-                path=path,
-                line=number,
-                column=len(error.object[: error.start].decode("utf-8")) + 1,
-            ) from None
-    line = line.removesuffix("\n").removesuffix("\r")
+    line = in_unicode(line, path, number).removesuffix("\n").removesuffix("\r")
     if "\r" in line:
         raise ReaderError(
             "a carriage return inside a line; lines end in LF or CR LF",
@@ -120,7 +113,22 @@ def decoded(line: Line, path: str, number: int) -> str:
     return line
 
 
-def files(source: Source) -> Iterator[tuple[str, Iterator[Line]]]:
+def in_unicode(line: Line, path: str, number: int) -> str:
+    """The line as text: decoded one by one, since only so is the place of a bad byte known."""
+    if isinstance(line, str):
+        return line
+    try:
+        return line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ReaderError(
+            f"byte 0x{error.object[error.start]:02X} is no UTF-8; save the file as UTF-8",
+            path=path,
+            line=number,
+            column=len(error.object[: error.start].decode("utf-8")) + 1,
+        ) from None
+
+
+def files(source: Readable) -> Iterator[tuple[str, Iterator[Line]]]:
     """The name and the raw lines of each file in the source: one, or all of a tar archive. A byte order mark is off.
 
     Raises:
@@ -133,7 +141,7 @@ def files(source: Source) -> Iterator[tuple[str, Iterator[Line]]]:
             yield from _members(path)
             return
         with path.open("rb") as file:
-            yield str(path), _bytes(file, str(path))
+            yield str(path), _bytes(file, str(path), compressed=path.suffix == ".gz")
     elif hasattr(source, "read") and hasattr(source, "__iter__"):
         name = str(getattr(source, "name", "<file>"))
         yield name, _of_open_file(source, name)
@@ -159,9 +167,10 @@ def _of_open_file(file: Any, name: str) -> Iterator[Line]:
     return _bytes(file, name)
 
 
-def _bytes(file: BinaryIO, name: str) -> Iterator[Line]:
+def _bytes(file: BinaryIO, name: str, *, compressed: bool = False) -> Iterator[Line]:
     number = 0
-    unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if _starts(file) == _GZIP else file
+    compressed = compressed or _starts(file) == _GZIP
+    unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
     try:
         for number, line in enumerate(unpacked, start=1):
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
@@ -198,7 +207,7 @@ def _damaged(error: Exception, name: str, line: int) -> ReaderError:
     return ReaderError(f"the compressed file is damaged or cut off ({why}); fetch it again", path=name, line=line)
 
 
-def paragraphs(source: Source) -> Iterator[Lines]:
+def paragraphs(source: Readable) -> Iterator[Lines]:
     """Runs of lines between empty ones, over all files of the source."""
     for path, lines in files(source):
         first, run = 1, list[Line]()
@@ -244,7 +253,7 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def parsed(
-    pieces: Iterable[U], parse: Callable[[U], T], *, on_error: str, name: Callable[[U], str | None]
+    pieces: Iterable[U], parse: Callable[[U], T], *, on_error: OnError, name: Callable[[U], str | None]
 ) -> CorpusStream[T]:
     """What `parse` makes of each piece; with `on_error="skip"` those that it refuses are listed instead."""
     if on_error not in ("raise", "skip"):

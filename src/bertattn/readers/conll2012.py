@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, NoReturn
 from bertattn.annotation import Document, Mention, Sentence
 from bertattn.errors import ReaderError
 from bertattn.readers._brackets import Brackets, Chunk, Found, split
-from bertattn.readers._source import Corpus, CorpusStream, Lines, Source, decoded, files, parsed
+from bertattn.readers._source import Corpus, CorpusStream, Lines, OnError, Readable, decoded, files, parsed
 
 __all__ = ["iter_conll2012", "read_conll2012"]
 
@@ -28,7 +28,7 @@ class _Row(NamedTuple):
     columns: list[str]
 
 
-def read_conll2012(source: Source, /, *, on_error: str = "raise") -> Corpus[Document]:
+def read_conll2012(source: Readable, /, *, on_error: OnError = "raise") -> Corpus[Document]:
     """The documents of a file with CoNLL-2012 coreference.
 
     A document lies between `#begin document (name); part 000` and `#end document`, its sentences between blank lines.
@@ -76,12 +76,12 @@ def read_conll2012(source: Source, /, *, on_error: str = "raise") -> Corpus[Docu
     return iter_conll2012(source, on_error=on_error).collect()
 
 
-def iter_conll2012(source: Source, /, *, on_error: str = "raise") -> CorpusStream[Document]:
+def iter_conll2012(source: Readable, /, *, on_error: OnError = "raise") -> CorpusStream[Document]:
     """As `read_conll2012`, one document at a time; `.skipped` of the stream grows as it is read."""
     return parsed(_pieces(source), _document, on_error=on_error, name=_id_of)
 
 
-def _pieces(source: Source) -> Iterator[Lines]:
+def _pieces(source: Readable) -> Iterator[Lines]:
     """The lines of each document, its first and last line included; lines between documents make a piece too."""
     for path, lines in files(source):
         piece = Lines(path, 1, [])

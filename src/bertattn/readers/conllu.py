@@ -18,7 +18,8 @@ from bertattn.readers._source import (
     CorpusStream,
     Line,
     Lines,
-    Source,
+    OnError,
+    Readable,
     paragraphs,
     parsed,
     sentences_of,
@@ -52,7 +53,7 @@ class Block(NamedTuple):
     entity_fields: str | None
 
 
-def read_conllu(source: Source, /, *, on_error: str = "raise") -> Corpus[Sentence]:
+def read_conllu(source: Readable, /, *, on_error: OnError = "raise") -> Corpus[Sentence]:
     """The sentences of a treebank in CoNLL-U.
 
     The words of a `Sentence` are the syntactic words ("do", "n't"). A column that is `_` for every word is None, but
@@ -99,7 +100,7 @@ def read_conllu(source: Source, /, *, on_error: str = "raise") -> Corpus[Sentenc
     return iter_conllu(source, on_error=on_error).collect()
 
 
-def iter_conllu(source: Source, /, *, on_error: str = "raise") -> CorpusStream[Sentence]:
+def iter_conllu(source: Readable, /, *, on_error: OnError = "raise") -> CorpusStream[Sentence]:
     """As `read_conllu`, one sentence at a time; `.skipped` of the stream grows as it is read."""
     return parsed(sentence_blocks(source), lambda block: parse(block)[0], on_error=on_error, name=_name)
 
@@ -174,7 +175,7 @@ def _rows(s: Sentence) -> list[list[str]]:
     return [row for i in range(len(s) + 1) for row in (*before.get(i, ()), *words[i : i + 1])]
 
 
-def sentence_blocks(source: Source) -> Iterator[Block]:
+def sentence_blocks(source: Readable) -> Iterator[Block]:
     """The lines of each sentence, with the document it stands in."""
     document: str | None = None
     entity_fields: str | None = None

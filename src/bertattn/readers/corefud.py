@@ -12,7 +12,7 @@ from urllib.parse import unquote
 from bertattn.annotation import Document, Mention, head_words
 from bertattn.errors import ReaderError
 from bertattn.readers._brackets import Brackets, Chunk, Found, spans, split
-from bertattn.readers._source import Corpus, CorpusStream, Source, parsed
+from bertattn.readers._source import Corpus, CorpusStream, OnError, Readable, parsed
 from bertattn.readers.conllu import MISC, Block, Row, parse, sentence_blocks
 
 __all__ = ["iter_corefud", "read_corefud"]
@@ -22,7 +22,7 @@ _NUMERIC: Final = re.compile(r"&#([0-9]{1,7});")
 _LOCAL: Final = "GRP"
 
 
-def read_corefud(source: Source, /, *, on_error: str = "raise") -> Corpus[Document]:
+def read_corefud(source: Readable, /, *, on_error: OnError = "raise") -> Corpus[Document]:
     """The documents of a CoNLL-U file with their trees and coreference.
 
     A document starts at `# newdoc`. Its sentences are those of `read_conllu`; its mentions come from `Entity=` in MISC,
@@ -64,12 +64,12 @@ def read_corefud(source: Source, /, *, on_error: str = "raise") -> Corpus[Docume
     return iter_corefud(source, on_error=on_error).collect()
 
 
-def iter_corefud(source: Source, /, *, on_error: str = "raise") -> CorpusStream[Document]:
+def iter_corefud(source: Readable, /, *, on_error: OnError = "raise") -> CorpusStream[Document]:
     """As `read_corefud`, one document at a time; `.skipped` of the stream grows as it is read."""
     return parsed(_documents(source), _document, on_error=on_error, name=lambda blocks: blocks[0].document)
 
 
-def _documents(source: Source) -> Iterator[list[Block]]:
+def _documents(source: Readable) -> Iterator[list[Block]]:
     blocks: list[Block] = []
     for block in sentence_blocks(source):
         if blocks and (block.newdoc or block.lines.path != blocks[0].lines.path):

@@ -12,7 +12,8 @@ from bertattn.readers._source import (
     Corpus,
     CorpusStream,
     Lines,
-    Source,
+    OnError,
+    Readable,
     paragraphs,
     parsed,
     sentences_of,
@@ -24,7 +25,7 @@ from bertattn.readers._tree import checked_governors
 __all__ = ["iter_dependencies", "read_dependencies", "write_dependencies"]
 
 
-def read_dependencies(source: Source, /, *, on_error: str = "raise") -> Corpus[Sentence]:
+def read_dependencies(source: Readable, /, *, on_error: OnError = "raise") -> Corpus[Sentence]:
     """The sentences of a file in the format of the code released with the paper (its `train.txt`, `dev.txt`).
 
     Each line holds a word and `governor-relation`, separated by white space; governors count from 1, and 0 is the root.
@@ -52,7 +53,7 @@ def read_dependencies(source: Source, /, *, on_error: str = "raise") -> Corpus[S
     return iter_dependencies(source, on_error=on_error).collect()
 
 
-def iter_dependencies(source: Source, /, *, on_error: str = "raise") -> CorpusStream[Sentence]:
+def iter_dependencies(source: Readable, /, *, on_error: OnError = "raise") -> CorpusStream[Sentence]:
     """As `read_dependencies`, one sentence at a time; `.skipped` of the stream grows as it is read."""
     return parsed(paragraphs(source), _sentence, on_error=on_error, name=lambda _: None)
 
