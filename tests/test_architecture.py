@@ -24,7 +24,18 @@ FLOORS = (
     # pure functions
     ("alignment", "statistics", "patterns", "heads", "testing"),
     # the edges of the world
-    ("readers", "segments", "_prepare", "_hook", "_fallback", "_model", "extract", "storage", "figures"),
+    (
+        "readers",
+        "segments",
+        "_prepare",
+        "_hook",
+        "_fallback",
+        "_model",
+        "extract",
+        "interventions",
+        "storage",
+        "figures",
+    ),
     # the doors
     ("report", "demo", "cli", "__main__"),
 )
@@ -94,7 +105,7 @@ def newly_loaded(module: str, watched: tuple[str, ...]) -> str:
     return python(f"import sys; before = set(sys.modules); import {module}; print(sorted({loaded}))")
 
 
-HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy", "sklearn", "tokenizers")
+HEAVY = ("torch", "transformers", "matplotlib", "pandas", "scipy", "sklearn", "tokenizers", "networkx")
 
 
 def test_importing_bertattn_loads_nothing_heavy() -> None:

@@ -44,6 +44,7 @@ PROMISED = {
     "sink_mass induction_score",
     "statistics": "Moments summarize",
     "heads": "offset_baselines",
+    "interventions": "randomize",
     "readers": "read_text iter_text read_conllu iter_conllu read_corefud iter_corefud read_conll2012 "
     "iter_conll2012 from_spacy",
     "storage": "save load",

@@ -146,6 +146,15 @@ def take(x: Any, indices: Any, axis: int) -> Any:
     return np.take(x, np.asarray(indices, dtype=np.int64), axis=axis)
 
 
+def take_along(x: Any, indices: Numpy) -> Any:
+    """The entries of the last axis in another order, `indices` having the shape of `x`; as a copy."""
+    if is_torch(x):
+        import torch
+
+        return torch.take_along_dim(x, torch.as_tensor(indices, device=x.device), dim=-1)
+    return np.take_along_axis(x, indices, axis=-1)
+
+
 def where(condition: Any, a: Any, b: Any) -> Any:
     if is_torch(condition):
         import torch
