@@ -22,7 +22,7 @@ FLOORS = (
     # the nouns
     ("annotation", "inputs", "_tokens", "tensor", "results"),
     # pure functions
-    ("alignment", "statistics", "patterns", "heads", "testing"),
+    ("alignment", "_inference", "statistics", "patterns", "heads", "testing"),
     # the edges of the world
     (
         "readers",

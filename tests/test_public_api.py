@@ -42,7 +42,7 @@ PROMISED = {
     "alignment": "merge_subwords drop_special",
     "patterns": "attention_to_offset attention_to attention_to_special entropy uniform_entropy surface_patterns "
     "sink_mass induction_score",
-    "statistics": "Moments summarize",
+    "statistics": "Moments summarize bootstrap_ci paired_permutation_test adjust_pvalues max_statistic_test",
     "heads": "offset_baselines",
     "interventions": "randomize",
     "readers": "read_text iter_text read_conllu iter_conllu read_corefud iter_corefud read_conll2012 "
@@ -215,7 +215,7 @@ def snapshot() -> str:
                 lines.append(f"{name}: module")
             elif name == "__version__":
                 lines.append("__version__: str")
-            elif home != module_name and str(home).startswith("bertattn"):
+            elif home != module_name and home in ["bertattn", *MODULES]:
                 lines.append(f"{name}: from {home}")
             else:
                 lines += described(name, value)

@@ -17,11 +17,32 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
+from bertattn._inference import (
+    BootstrapInterval,
+    MaxStatisticTest,
+    SignFlipTest,
+    adjust_pvalues,
+    bootstrap_ci,
+    max_statistic_test,
+    paired_permutation_test,
+)
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.results import Result, numbers_from_json, numbers_to_json
 from bertattn.tensor import AttentionTensor, Source, format_head
 
-__all__ = ["HeadMean", "Moments", "Summary", "summarize"]
+__all__ = [
+    "BootstrapInterval",
+    "HeadMean",
+    "MaxStatisticTest",
+    "Moments",
+    "SignFlipTest",
+    "Summary",
+    "adjust_pvalues",
+    "bootstrap_ci",
+    "max_statistic_test",
+    "paired_permutation_test",
+    "summarize",
+]
 
 Weighting: TypeAlias = Literal["sequence", "query"]
 Metric: TypeAlias = Callable[[AttentionTensor], Any]
