@@ -60,6 +60,24 @@ def test_ewt_dev_as_plain_loops(ewt_dev: Path) -> None:
                 assert baselines.accuracy(relation, offset=offset) == correct / words
 
 
+def test_gum_dev_as_plain_loops(data_dir: Path) -> None:
+    """The part of GUM dev at hand; the values are those of the loops."""
+    paths = sorted((data_dir / "coref").glob("gum_open_by*/dev/dep/*.conllu"))
+    baselines = offset_baselines(d for path in paths for d in readers.read_corefud(path))
+    slow = [tree for path in paths for tree in treebanks.trees(path)]
+    expected = {
+        "all": (18432, "29.2", 1),
+        "case": (1729, "36.6", 2),
+        "det": (1433, "61.1", 1),
+        "amod": (1024, "80.4", 1),
+    }
+    for relation, (count, accuracy, best) in expected.items():
+        words, correct = treebanks.offset_accuracy(slow, None if relation == "all" else relation, best)
+        assert (words, f"{100 * correct / words:.1f}") == (count, accuracy)
+        assert (baselines.count(relation), baselines.best(relation)) == (count, best)
+        assert baselines.accuracy(relation, offset=best) == correct / words
+
+
 def test_by_hand() -> None:
     b = offset_baselines([DOGS])
     assert (b.relations, b.counts, b.sentences) == (("nsubj", "obj", "punct", "root"), (1, 1, 1, 1), 1)

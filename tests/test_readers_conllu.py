@@ -18,7 +18,17 @@ from hypothesis import strategies as st
 from bertattn import storage
 from bertattn.annotation import Document, Sentence
 from bertattn.errors import InputError, ReaderError, ValidationError
-from bertattn.readers import Corpus, CorpusStream, iter_conllu, read_conllu, to_conllu, write_conllu
+from bertattn.readers import (
+    Corpus,
+    CorpusStream,
+    iter_conllu,
+    read_conll2012,
+    read_conllu,
+    read_corefud,
+    read_dependencies,
+    to_conllu,
+    write_conllu,
+)
 from bertattn.tensor import AttentionTensor
 from reference import treebanks
 
@@ -416,3 +426,26 @@ def test_edited_files_are_read_or_refused_and_what_is_read_is_written_back(text)
         assert read(text) == read(written) == corpus
         lines = [line for line in text.replace("\r\n", "\n").split("\n") if line]
         assert [line for line in written.split("\n") if line] == lines
+
+
+def test_what_an_archive_holds_beside_files_is_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "a.conllu").write_text(RICH, encoding="utf-8")
+    with tarfile.open(tmp_path / "a.tar", "w") as archive:
+        archive.add(tmp_path / "folder")  # the folder itself is a member
+    assert read_conllu(tmp_path / "a.tar") == read(RICH)
+
+
+def test_files_that_can_neither_peek_nor_go_back() -> None:
+    class Pipe(io.BytesIO):
+        def seekable(self) -> bool:
+            return False
+
+    assert read_conllu(Pipe(RICH.encode())) == read(RICH)
+
+
+@pytest.mark.parametrize("reader", [read_conllu, read_corefud, read_conll2012, read_dependencies])
+@pytest.mark.parametrize("content", [b"", b"\n\r\n\n", b"\xef\xbb\xbf"])
+def test_an_empty_file_holds_nothing(reader, content) -> None:
+    corpus = reader(io.BytesIO(content))
+    assert (corpus, corpus.skipped) == ((), ())

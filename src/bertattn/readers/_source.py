@@ -28,6 +28,8 @@ Readable: TypeAlias = str | os.PathLike[str] | TextIO | BinaryIO
 Line: TypeAlias = str | bytes
 OnError: TypeAlias = Literal["raise", "skip"]
 
+# The last two are left of a file that is a byte order mark alone.
+_EMPTY = (b"\n", b"\r\n", "\n", "\r\n", b"", "")
 _GZIP = b"\x1f\x8b"
 _DAMAGED = (EOFError, gzip.BadGzipFile, zlib.error, tarfile.TarError)
 
@@ -213,7 +215,7 @@ def paragraphs(source: Readable) -> Iterator[Lines]:
         first, run = 1, list[Line]()
         number = 0
         for number, line in enumerate(lines, start=1):
-            if line in (b"\n", b"\r\n", "\n", "\r\n"):
+            if line in _EMPTY:
                 if run:
                     yield Lines(path, first, run)
                     run = []
