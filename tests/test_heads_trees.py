@@ -464,6 +464,8 @@ def test_corpus_by_hand() -> None:
     assert (undirected.measure, undirected.correct, undirected.total) == ("UUAS", (3, 2), (3, 3))
     back = score_trees([attention_of(DOGS, ORACLE.T)], "1-1", direction="to_dependent")
     assert back.accuracy == 1.0
+    interval = t.interval(seed=1)
+    assert (float(interval.estimate), float(interval.low), float(interval.high)) == (t.accuracy, 2 / 3, 1.0)
     assert t.to_records()[1] == {"sentence": 1, "id": "s-2", "correct": 2, "total": 3}
 
 

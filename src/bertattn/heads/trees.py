@@ -15,6 +15,7 @@ from bertattn.alignment import drop_special, merge_subwords
 from bertattn.annotation import Sentence
 from bertattn.errors import MeasureError, SelectionError, ValidationError
 from bertattn.results import Result
+from bertattn.statistics import BootstrapInterval, bootstrap_ci
 from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
 
 __all__ = [
@@ -338,6 +339,14 @@ class TreeScores(Result):
     def accuracy(self) -> float:
         """The fraction that is right, of all words or edges together; NaN where there are none."""
         return sum(self.correct) / sum(self.total) if sum(self.total) else float("nan")
+
+    def interval(self, *, level: float = 0.95, resamples: int = 2000, seed: int = 0) -> BootstrapInterval:
+        """Bootstrap interval of the accuracy, over sentences; of a head chosen on other sentences.
+
+        Raises:
+            ValidationError: as `bertattn.statistics.bootstrap_ci`.
+        """
+        return bootstrap_ci(np.array(self.correct), np.array(self.total), level=level, resamples=resamples, seed=seed)
 
     def __len__(self) -> int:
         """Number of sentences."""
