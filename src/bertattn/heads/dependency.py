@@ -1,0 +1,730 @@
+"""Single attention heads as classifiers of dependency relations (Clark et al. 2019, section 4.2, Table 1)."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import operator
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
+
+import numpy as np
+
+from bertattn import _arrays
+from bertattn._arrays import Array, Numpy
+from bertattn.alignment import drop_special, merge_subwords
+from bertattn.annotation import DocumentWindow, Sentence
+from bertattn.errors import MeasureError, SelectionError, ValidationError
+from bertattn.results import Result
+from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
+
+if TYPE_CHECKING:
+    from bertattn.heads.selection import BestHead
+
+__all__ = ["RelationScores", "predict_governors", "score_relations"]
+
+Direction: TypeAlias = Literal["from_dependent", "to_dependent", "from_governor"]
+PossMode: TypeAlias = Literal["none", "either", "clark"]
+Candidates: TypeAlias = Literal["words", "no_punct"]
+Use: TypeAlias = Literal["include", "exclude"]
+Subtypes: TypeAlias = Literal["keep", "fold"]
+
+DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)
+# A possessive's own word: "the dog 's tail" may hang "tail" on "dog" or on "'s".
+CLITICS: Final = ("'s", "’s", "'", "’", "s'")
+POSSESSIVE: Final = ("poss", "nmod:poss")
+
+
+def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "from_dependent") -> Array:
+    """The governor that each head predicts for each word: the word with most attention (Clark et al. 2019, 4.2).
+
+    "from_dependent", the paper's dep->head: the word that the dependent attends to most, argmax_j a[i, j].
+    "to_dependent", its head<-dep: the word that attends most to the dependent, argmax_j a[j, i].
+    "from_governor": among the words whose own attention peaks at the dependent, the one with most of it; often none.
+
+    Special tokens and the word itself are never predicted; nothing is renormalized. Of equal weights the first word
+    wins.
+
+    Args:
+        attention: of words, or of tokens: then `merge_subwords` comes first, with its defaults.
+        direction: whose attention is looked at.
+
+    Returns:
+        int `[layer, head, word]`: the governor's number, counted from 1; -1 for no prediction: a word alone, one
+        without any attention to go by, or ("from_governor") one at which no row peaks.
+
+    Raises:
+        AlignmentError: tokens that do not know their words.
+        MeasureError: cross-attention.
+        ValidationError: an unknown direction.
+
+    Examples:
+        >>> a = AttentionTensor(np.array([[[[0.1, 0.9], [0.6, 0.4]]]]), ["Dogs", "bark"])
+        >>> predict_governors(merge_subwords(a.replace(queries=Axis(["Dogs", "bark"], word_ids=[0, 1]))))
+        array([[[2, 1]]])
+    """
+    _one_of("direction", direction, DIRECTIONS)
+    weights = _word_weights(attention)
+    if direction == "from_governor":
+        masked = _candidates(weights)
+        peaks = _peaks(masked, -1)
+        at = np.where(
+            peaks[..., None, :] == np.arange(weights.shape[-1])[:, None], masked.max(-1)[..., None, :], -np.inf
+        )
+        found = np.where((at > -np.inf).any(-1), at.argmax(-1), -2) + 1
+    else:
+        found = _peaks(_candidates(weights), -1 if direction == "from_dependent" else -2)
+        found = np.where(found >= 0, found + 1, -1)
+    predicted: Array = _arrays.like(found, attention.weights, dtype="int64")
+    return predicted
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class RelationScores(Result):
+    """Which heads find which governors, word by word: everything else is derived from this, and it adds.
+
+    For each word with a governor one bit says, for each direction, layer and head, whether it is found. That is
+    `bytes_per_word` a word: 27 for three directions of 6 x 12 heads, 54 for 12 x 12. The maps are not kept.
+
+    `a + b` is the two corpora as one, the sentences of b after those of a. The options `punct`, `root` and `subtypes`
+    say how the words are counted, not what was measured: change them with `counting`.
+
+    Args:
+        layers, heads: the numbers, counted from 0, of the layers and heads.
+        directions: the directions scored.
+        relations: the names of the relations, in the order of the alphabet.
+        relation: for each word the number of its relation.
+        sentence: for each word the number of its sentence.
+        position, governor: for each word its number in the sentence and that of its governor, counted from 1; 0 is
+            the root.
+        hits: uint8 `[word, byte]`, the bits of `[direction, layer, head]`, the first in the highest bit.
+        lengths: for each sentence its number of words.
+        ids, documents: for each sentence its name and that of its document, or None.
+        punct, root, subtypes: what is counted: see `counting`.
+        poss_mode, candidates: how it was scored: see `score_relations`.
+        without_governor: words that the treebank gives no governor, left out.
+        skipped: (index, reason) of inputs that the stream left out.
+        source: where the maps came from.
+    """
+
+    layers: tuple[int, ...]
+    heads: tuple[int, ...]
+    directions: tuple[Direction, ...]
+    relations: tuple[str, ...]
+    relation: Numpy
+    sentence: Numpy
+    position: Numpy
+    governor: Numpy
+    hits: Numpy
+    lengths: Numpy
+    ids: tuple[str | None, ...]
+    documents: tuple[str | None, ...]
+    punct: Use = "include"
+    root: Use = "include"
+    subtypes: Subtypes = "keep"
+    poss_mode: PossMode = "none"
+    candidates: Candidates = "words"
+    without_governor: int = 0
+    skipped: tuple[tuple[int, str], ...] = ()
+    source: Source = field(default_factory=Source)
+
+    def __post_init__(self) -> None:
+        for name in ("layers", "heads", "directions", "relations", "ids", "documents"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "skipped", tuple((int(i), str(reason)) for i, reason in self.skipped))
+        for name in ("relation", "sentence", "position", "governor", "lengths"):
+            object.__setattr__(self, name, _arrays.read_only(np.asarray(getattr(self, name), dtype=np.int32)))
+        object.__setattr__(self, "hits", _arrays.read_only(np.asarray(self.hits, dtype=np.uint8)))
+        for name in ("sentence", "position", "governor"):
+            if getattr(self, name).shape != self.relation.shape:
+                raise ValidationError(
+                    f"{name} has shape {getattr(self, name).shape} but there are {len(self.relation)} words"
+                )
+        if self.hits.shape != (len(self.relation), self.bytes_per_word):
+            raise ValidationError(
+                f"hits have shape {self.hits.shape} but {len(self.relation)} words of {self.bytes_per_word} bytes are "
+                "needed, a bit for each direction, layer and head"
+            )
+        if not len(self.ids) == len(self.documents) == len(self.lengths):
+            raise ValidationError(
+                f"there are {len(self.lengths)} lengths of sentences but {len(self.ids)} ids and "
+                f"{len(self.documents)} documents"
+            )
+        for name, kind in (("punct", Use), ("root", Use), ("subtypes", Subtypes)):
+            _one_of(name, getattr(self, name), get_args(kind))
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """How many directions, layers and heads."""
+        return len(self.directions), len(self.layers), len(self.heads)
+
+    @property
+    def sentences(self) -> int:
+        """Number of sentences."""
+        return len(self.lengths)
+
+    @property
+    def bytes_per_word(self) -> int:
+        """Bytes of `hits` for each word."""
+        return -(-int(np.prod(self.shape)) // 8)
+
+    def counting(
+        self, *, punct: Use | None = None, root: Use | None = None, subtypes: Subtypes | None = None
+    ) -> RelationScores:
+        """The same scores with other words counted.
+
+        Args:
+            punct: "exclude" leaves out words with the relation `punct`.
+            root: "exclude" leaves out words whose governor is the root, which no head can find.
+            subtypes: "fold" counts `nmod:poss` as `nmod`.
+
+        Raises:
+            ValidationError: anything else.
+        """
+        return dataclasses.replace(
+            self,
+            punct=self.punct if punct is None else punct,
+            root=self.root if root is None else root,
+            subtypes=self.subtypes if subtypes is None else subtypes,
+        )
+
+    def relation_names(self) -> tuple[str, ...]:
+        """The relations that are counted, frequent ones first."""
+        labels, counts = np.unique(self._labels()[self._counted()], return_counts=True)
+        order = sorted(zip(-counts, (self._names()[i] for i in labels), strict=True))
+        return tuple(name for _, name in order)
+
+    def count(self, relation: str = "all") -> int:
+        """Number of words of a relation.
+
+        Raises:
+            SelectionError: no word has it.
+        """
+        return len(self._words(relation))
+
+    def correct(self, relation: str = "all") -> Numpy:
+        """int `[direction, layer, head]`: the words of a relation whose governor is found."""
+        found: Numpy = self._bits(self._words(relation)).sum(0, dtype=np.int64).reshape(self.shape)
+        return found
+
+    def accuracy(self, relation: str = "all", *, direction: Direction | None = None) -> Numpy:
+        """`[direction, layer, head]`, or `[layer, head]` of one direction: the fraction of a relation's words found.
+
+        Args:
+            relation: its name; "all" are all words that are counted.
+            direction: one of `directions`; None gives all.
+
+        Raises:
+            SelectionError: no word has the relation, or the direction was not scored.
+        """
+        values: Numpy = self.correct(relation) / self.count(relation)
+        if direction is None:
+            return values
+        if direction not in self.directions:
+            raise SelectionError(f"direction {direction!r} was not scored; there are {', '.join(self.directions)}")
+        one: Numpy = values[self.directions.index(direction)]
+        return one
+
+    def by_sentence(self, relation: str = "all") -> tuple[Numpy, Numpy]:
+        """What resampling needs: int `[sentence, direction, layer, head]` found and int `[sentence]` words."""
+        words = self._words(relation)
+        counts = np.bincount(self.sentence[words], minlength=self.sentences)
+        found = np.zeros((self.sentences, int(np.prod(self.shape))), dtype=np.int32)
+        for block in np.array_split(words, -(-len(words) // 8192)):  # bits take eight times their bytes
+            starts = np.flatnonzero(np.diff(self.sentence[block], prepend=-1))
+            found[self.sentence[block[starts]]] += np.add.reduceat(self._bits(block), starts, axis=0, dtype=np.int32)
+        return found.reshape(self.sentences, *self.shape), counts
+
+    def offset_by_sentence(self, relation: str = "all", *, offset: int) -> Numpy:
+        """int `[sentence]`: the words of a relation whose governor stands at a fixed offset.
+
+        prediction of word i of n = clip(i + offset, 0, n), as in `offset_baselines`.
+        """
+        words = self._words(relation)
+        lengths = self.lengths[self.sentence[words]]
+        right = np.clip(self.position[words] + offset, 0, lengths) == self.governor[words]
+        return np.bincount(self.sentence[words], weights=right, minlength=self.sentences).astype(np.int64)
+
+    def cases(
+        self, relation: str, head: HeadName, /, *, direction: Direction = "from_dependent"
+    ) -> list[dict[str, Any]]:
+        """Each word of a relation, and whether a head finds its governor: where to look for examples.
+
+        Returns:
+            a dict a word: "sentence" is the number of the sentence in the stream (counted from 0, inputs left out not
+            counted), "id" its name, "word" and "governor" numbers counted from 1, "found" True or False.
+
+        Raises:
+            SelectionError: no word has the relation, or the head or direction was not scored.
+        """
+        words = self._words(relation)
+        found = self._bits(words)[:, self._cell(head, direction)]
+        return [
+            {
+                "sentence": int(self.sentence[w]),
+                "id": self.ids[self.sentence[w]],
+                "word": int(self.position[w]),
+                "governor": int(self.governor[w]),
+                "found": bool(right),
+            }
+            for w, right in zip(words, found, strict=True)
+        ]
+
+    def best(self, relation: str = "all", /, **options: Any) -> BestHead:
+        """The head that finds a relation best, with its interval and the best fixed offset.
+
+        Args:
+            relation: its name, "all" for all words.
+            options: those of `best_heads`; with `picked_on` the head is picked on other scores.
+
+        Raises:
+            SelectionError: no word has the relation.
+        """
+        from bertattn.heads.selection import best_heads
+
+        return best_heads(self, relations=[relation], **options)[relation]
+
+    def select(self, sentences: Any, /) -> RelationScores:
+        """The scores of some sentences, by number; the others are as if they had not been there.
+
+        Args:
+            sentences: their numbers, or a boolean mask; each is counted once.
+        """
+        chosen = np.arange(self.sentences)[np.asarray(sentences)]
+        kept = np.zeros(self.sentences, dtype=bool)
+        kept[chosen] = True
+        words = kept[self.sentence]
+        renumbered = np.cumsum(kept) - 1
+        return dataclasses.replace(
+            self,
+            relation=self.relation[words],
+            sentence=renumbered[self.sentence[words]],
+            position=self.position[words],
+            governor=self.governor[words],
+            hits=self.hits[words],
+            lengths=self.lengths[kept],
+            ids=tuple(name for name, keep in zip(self.ids, kept, strict=True) if keep),
+            documents=tuple(name for name, keep in zip(self.documents, kept, strict=True) if keep),
+        )
+
+    def __add__(self, other: object) -> RelationScores:
+        """The two corpora as one. The indices in `skipped` stay those of each stream.
+
+        Raises:
+            ValidationError: other heads, directions or options, or maps of another model.
+        """
+        if not isinstance(other, RelationScores):
+            return NotImplemented
+        for name in ("layers", "heads", "directions", "punct", "root", "subtypes", "poss_mode", "candidates"):
+            if getattr(self, name) != getattr(other, name):
+                raise ValidationError(
+                    f"scores of different {name} do not add: {getattr(self, name)!r} and {getattr(other, name)!r}"
+                )
+        if self.source.model != other.source.model:
+            raise ValidationError(
+                f"scores of different models do not add: {self.source.model!r} and {other.source.model!r}; "
+                "compare them with heads.compare"
+            )
+        names = tuple(sorted({*self.relations, *other.relations}))
+        number = {name: i for i, name in enumerate(names)}
+        relation = [
+            np.array([number[name] for name in part.relations], dtype=np.int32)[part.relation]
+            if len(part.relation)
+            else part.relation
+            for part in (self, other)
+        ]
+        return dataclasses.replace(
+            self,
+            relations=names,
+            relation=np.concatenate(relation),
+            sentence=np.concatenate([self.sentence, other.sentence + self.sentences]),
+            position=np.concatenate([self.position, other.position]),
+            governor=np.concatenate([self.governor, other.governor]),
+            hits=np.concatenate([self.hits, other.hits]),
+            lengths=np.concatenate([self.lengths, other.lengths]),
+            ids=self.ids + other.ids,
+            documents=self.documents + other.documents,
+            without_governor=self.without_governor + other.without_governor,
+            skipped=tuple(sorted(self.skipped + other.skipped)),
+        )
+
+    def __radd__(self, other: object) -> RelationScores:
+        """`sum` starts at 0."""
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
+    def __eq__(self, other: object) -> bool:
+        return self._state() == other._state() if isinstance(other, RelationScores) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        left_out = f", {len(self.skipped)} inputs skipped" if self.skipped else ""
+        return (
+            f"RelationScores({self.count()} words of {self.sentences} sentences, {len(self.directions)} directions of "
+            f"{len(self.layers)} layers x {len(self.heads)} heads{left_out})"
+        )
+
+    def __str__(self) -> str:
+        """The paper's Table 1: the best head of each relation with 100 words or more; see `best_heads`."""
+        from bertattn.heads.selection import best_heads
+
+        return f"{self!r}\n{best_heads(self)}"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One row for each relation, direction, layer and head; layers and heads are counted from 1."""
+        rows = []
+        for relation in ("all", *self.relation_names()):
+            count, correct = self.count(relation), self.correct(relation)
+            for d, direction in enumerate(self.directions):
+                for i, layer in enumerate(self.layers):
+                    for j, head in enumerate(self.heads):
+                        rows.append(
+                            {
+                                "relation": relation,
+                                "direction": direction,
+                                "layer": layer + 1,
+                                "head": head + 1,
+                                "name": format_head(layer, head),
+                                "count": count,
+                                "correct": int(correct[d, i, j]),
+                                "accuracy": float(correct[d, i, j] / count),
+                            }
+                        )
+        return rows
+
+    def _names(self) -> tuple[str, ...]:
+        """The label of each relation number, as it is counted."""
+        if self.subtypes == "keep":
+            return self.relations
+        return tuple(name.partition(":")[0] for name in self.relations)
+
+    def _labels(self) -> Numpy:
+        """For each word the smallest number of a relation with its label."""
+        names = self._names()
+        first = np.array([names.index(name) for name in names], dtype=np.int32)
+        labels: Numpy = first[self.relation] if len(self.relation) else self.relation
+        return labels
+
+    def _counted(self) -> Numpy:
+        counted = np.ones(len(self.relation), dtype=bool)
+        if self.punct == "exclude":
+            marks = [i for i, name in enumerate(self.relations) if name.partition(":")[0] == "punct"]
+            counted &= ~np.isin(self.relation, marks)
+        if self.root == "exclude":
+            counted &= self.governor != 0
+        return counted
+
+    def _words(self, relation: str) -> Numpy:
+        counted = self._counted()
+        if relation != "all":
+            names = self._names()
+            if relation in names:
+                counted &= self._labels() == names.index(relation)
+            if relation not in names or not counted.any():
+                raise SelectionError(
+                    f"no word that is counted has the relation {relation!r}; there are all, "
+                    f"{', '.join(self.relation_names())}"
+                )
+        return np.flatnonzero(counted)
+
+    def _bits(self, words: Numpy) -> Numpy:
+        """uint8 `[word, cell]`, cells being `[direction, layer, head]` in one row."""
+        return np.unpackbits(self.hits[words], axis=1, count=int(np.prod(self.shape)))
+
+    def _cell(self, head: HeadName, direction: str) -> int:
+        layer, number = parse_head(head)
+        if layer not in self.layers or number not in self.heads or direction not in self.directions:
+            raise SelectionError(
+                f"head {format_head(layer, number)} with direction {direction!r} was not scored; there are layers "
+                f"{_range(self.layers)}, heads {_range(self.heads)} and directions {', '.join(self.directions)}"
+            )
+        index = (self.directions.index(direction), self.layers.index(layer), self.heads.index(number))
+        return int(np.ravel_multi_index(index, self.shape))
+
+    def _state(self) -> dict[str, Any]:
+        state = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        for name in ("relation", "sentence", "position", "governor", "lengths"):
+            state[name] = state[name].tolist()
+        state["hits"] = base64.b64encode(self.hits.tobytes()).decode()
+        state["source"] = dataclasses.asdict(self.source)
+        return state
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        cells = len(state["directions"]) * len(state["layers"]) * len(state["heads"])
+        hits = np.frombuffer(base64.b64decode(state["hits"]), dtype=np.uint8).reshape(-1, -(-cells // 8))
+        return cls(**(state | {"hits": hits, "source": Source(**state["source"])}))
+
+
+def score_relations(
+    stream: Iterable[AttentionTensor],
+    /,
+    *,
+    directions: Sequence[Direction] = DIRECTIONS,
+    punct: Use = "include",
+    root: Use = "include",
+    subtypes: Subtypes = "keep",
+    poss_mode: PossMode = "none",
+    candidates: Candidates = "words",
+    progress: bool = False,
+) -> RelationScores:
+    """Every head as a classifier of every dependency relation, in one pass (Clark et al. 2019, section 4.2).
+
+        accuracy(relation) = words of the relation whose governor the head finds / words of the relation
+
+    A head predicts a governor as `predict_governors` says; in the direction "from_governor" the question is whether
+    the governor's own attention peaks at the dependent, so each arc of the tree counts once. A root word has no
+    governor to find and counts as wrong (`root="exclude"` leaves it out). Words that the treebank gives no governor
+    are left out and counted.
+
+    Args:
+        stream: maps whose `annotation` has the gold trees, such as `extractor.extract(sentences)`; of words or
+            tokens. In a `DocumentWindow` each sentence is scored by itself.
+        directions: which of "from_dependent", "to_dependent", "from_governor" to score.
+        punct, root, subtypes: which words count: see `RelationScores.counting`. Can be changed afterwards.
+        poss_mode: for words with the relation `poss` or `nmod:poss`. "none" treats them as any others; "either" also
+            accepts the prediction for their clitic ('s), as the paper describes; "clark" follows the released code:
+            where the next word is 's or s', its prediction replaces theirs, unless theirs is the last word.
+        candidates: "words" may all be predicted; "no_punct" never predicts words with the relation `punct`.
+        progress: show a bar.
+
+    Returns:
+        A `RelationScores`. Its best heads are picked on the data that they are scored on, as in the paper, unless
+        other scores are given to pick by: see `RelationScores.best`.
+
+    An exception on the way, Ctrl-C among them, has the scores of what was done so far as its attribute `partial`.
+
+    Raises:
+        ValidationError: an empty stream, maps without gold trees, sentences that do not fit their maps, an unknown
+            option.
+        AlignmentError: tokens that do not know their words.
+
+    Examples:
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.7, 0.2, 0.1]]]])
+        >>> axis = Axis(tree.words, word_ids=[0, 1, 2])
+        >>> scores = score_relations([AttentionTensor(weights, axis, annotation=tree)])
+        >>> scores.accuracy("nsubj", direction="from_dependent"), scores.accuracy("obj", direction="from_dependent")
+        (array([[1.]]), array([[0.]]))
+    """
+    asked = tuple(directions)
+    for direction in asked:
+        _one_of("directions", direction, DIRECTIONS)
+    if not asked or len(set(asked)) != len(asked):
+        raise ValidationError(f"directions must be different ones, at least one, but are {directions!r}")
+    for name, value, kind in (
+        ("punct", punct, Use),
+        ("root", root, Use),
+        ("subtypes", subtypes, Subtypes),
+        ("poss_mode", poss_mode, PossMode),
+        ("candidates", candidates, Candidates),
+    ):
+        _one_of(name, value, get_args(kind))
+    if isinstance(stream, AttentionTensor):
+        raise ValidationError("stream is one AttentionTensor; give a list: [attention]")
+    from tqdm import tqdm
+
+    counter = _Counter(asked, poss_mode, candidates)
+    options: dict[str, Any] = {"punct": punct, "root": root, "subtypes": subtypes}
+    total = operator.length_hint(stream) or None
+    try:
+        with tqdm(total=total, disable=not progress, unit="sentence", desc="score_relations") as bar:
+            for index, attention in enumerate(stream):
+                counter.add(attention, index)
+                bar.update()
+    except BaseException as error:
+        if counter.lengths:
+            error.partial = counter.scores(stream, **options)  # type: ignore[attr-defined]
+            error.add_note(f"the {counter.read} inputs scored so far are in this exception's .partial")
+        raise
+    if not counter.lengths:
+        skipped = len(getattr(stream, "skipped", ()))
+        raise ValidationError(
+            f"the stream gave no maps{f': all {skipped} inputs were skipped' if skipped else ''}; "
+            "was it read to its end before? An iterator can be read once"
+        )
+    return counter.scores(stream, **options)
+
+
+class _Counter:
+    """What `score_relations` has found so far."""
+
+    def __init__(self, directions: tuple[Direction, ...], poss_mode: PossMode, candidates: Candidates) -> None:
+        self.directions, self.poss_mode, self.candidates = directions, poss_mode, candidates
+        self.numbers: dict[str, int] = {}
+        self.words: list[Numpy] = []  # relation, sentence, position, governor
+        self.hits: list[Numpy] = []
+        self.lengths: list[int] = []
+        self.ids: list[str | None] = []
+        self.documents: list[str | None] = []
+        self.read = self.without_governor = 0
+        self.first: AttentionTensor | None = None
+
+    def add(self, attention: AttentionTensor, index: int) -> None:
+        gold = getattr(attention, "annotation", None)
+        if not isinstance(gold, Sentence | DocumentWindow):
+            raise ValidationError(
+                f"map {index} of the stream has no gold tree (its annotation is {type(gold).__name__}); extract from "
+                "the sentences of a treebank, such as readers.read_conllu gives"
+            )
+        if self.first is None:
+            self.first = attention
+        elif (attention.layers, attention.heads) != (self.first.layers, self.first.heads):
+            raise ValidationError(f"map {index} of the stream has other layers or heads than the first")
+        weights = _word_weights(attention)
+        sentences = gold.sentences if isinstance(gold, DocumentWindow) else (gold,)
+        words = sum(map(len, sentences))
+        if words != weights.shape[-1]:
+            raise ValidationError(
+                f"map {index} of the stream has {weights.shape[-1]} words but its annotation {words}; "
+                "were words dropped?"
+            )
+        start = 0
+        for sentence in sentences:
+            end = start + len(sentence)
+            self._add_sentence(sentence, weights[..., start:end, start:end], gold)
+            start = end
+        self.read += 1
+
+    def _add_sentence(self, sentence: Sentence, weights: Numpy, gold: Sentence | DocumentWindow) -> None:
+        n = len(sentence)
+        governors = np.array([-1 if g is None else g for g in sentence.governors or (None,) * n])
+        labels = [relation or "_" for relation in sentence.relations or (None,) * n]
+        known = np.flatnonzero(governors >= 0)
+        self.without_governor += n - len(known)
+        number = [self.numbers.setdefault(labels[i], len(self.numbers)) for i in known]
+        rows = np.stack([number, np.full(len(known), len(self.lengths)), known + 1, governors[known]])
+        self.words.append(rows.astype(np.int32))
+        marks = np.array([label.partition(":")[0] == "punct" for label in labels])
+        masked = _candidates(weights)
+        clitics = _clitics(sentence, labels) if self.poss_mode != "none" else {}
+        found = []
+        for direction in self.directions:
+            axis = -2 if direction == "to_dependent" else -1
+            if self.candidates == "no_punct":
+                allowed = masked.copy()
+                allowed[(..., marks, slice(None)) if axis == -2 else (..., marks)] = -np.inf
+                peaks = _peaks(allowed, axis)
+            else:
+                peaks = _peaks(masked, axis)
+            found.append(self._found(peaks, direction, governors, clitics))
+        bits = np.stack(found)[..., known].reshape(-1, len(known))
+        self.hits.append(np.packbits(bits, axis=0).T)
+        self.lengths.append(n)
+        self.ids.append(sentence.id)
+        self.documents.append(sentence.document or (gold.document if isinstance(gold, DocumentWindow) else None))
+
+    def _found(self, peaks: Numpy, direction: Direction, governors: Numpy, clitics: dict[int, int]) -> Numpy:
+        """bool `[layer, head, word]`."""
+        arcs = np.maximum(governors - 1, 0)
+        if direction == "from_governor":
+            peaks = peaks[..., arcs]
+            found: Numpy = (peaks == np.arange(len(governors))) & (governors > 0)
+            if self.poss_mode == "either":
+                for word, clitic in clitics.items():
+                    found[..., word] |= (peaks[..., word] == clitic) & (governors[word] > 0)
+            return found
+        found = (peaks == arcs) & (governors > 0)
+        for word, clitic in clitics.items():
+            of_clitic = (peaks[..., clitic] == arcs[word]) & (governors[word] > 0)
+            if self.poss_mode == "either":
+                found[..., word] |= of_clitic
+            else:  # the released code guards by the prediction, where it means the word
+                replaced = peaks[..., word] + 1 < len(governors)
+                found[..., word] = np.where(replaced, of_clitic, found[..., word])
+        return found
+
+    def scores(self, stream: object, **options: Any) -> RelationScores:
+        first = self.first
+        if first is None:
+            raise ValidationError("nothing was scored")
+        order = sorted(self.numbers)
+        renumbered = np.argsort(np.argsort(list(self.numbers))) if self.numbers else np.zeros(0, dtype=int)
+        relation, sentence, position, governor = np.concatenate(self.words, axis=1)
+        return RelationScores(
+            first.layers,
+            first.heads,
+            self.directions,
+            tuple(order),
+            renumbered[relation] if len(relation) else relation,
+            sentence,
+            position,
+            governor,
+            np.concatenate(self.hits),
+            np.array(self.lengths),
+            tuple(self.ids),
+            tuple(self.documents),
+            poss_mode=self.poss_mode,
+            candidates=self.candidates,
+            without_governor=self.without_governor,
+            skipped=tuple(sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))),
+            source=first.source or Source(),
+            **options,
+        )
+
+
+def _clitics(sentence: Sentence, labels: list[str]) -> dict[int, int]:
+    """For each possessive word the number of its 's, both counted from 0, where there is one."""
+    found = {}
+    governors = sentence.governors or ()
+    for i, label in enumerate(labels):
+        if label not in POSSESSIVE:
+            continue
+        for j, word in enumerate(sentence.words):
+            attached = governors[j] == i + 1 and labels[j].partition(":")[0] in ("case", "possessive")
+            if word in CLITICS and (attached or j == i + 1):
+                found[i] = j
+                break
+    return found
+
+
+def _range(numbers: tuple[int, ...]) -> str:
+    """Numbers counted from 0 as people count them."""
+    return f"{numbers[0] + 1} to {numbers[-1] + 1}" if len(numbers) > 1 else str(numbers[0] + 1)
+
+
+def _one_of(name: str, value: object, choices: tuple[Any, ...]) -> None:
+    if value not in choices:
+        raise ValidationError(f"{name} must be one of {', '.join(map(repr, choices))}, but is {value!r}")
+
+
+def _word_weights(attention: AttentionTensor) -> Numpy:
+    """`[layer, head, word, word]` without special tokens, not renormalized."""
+    if attention.source is not None and attention.source.attention == "cross":
+        raise MeasureError("a governor is a word of the same sequence, but these are maps of cross-attention")
+    words = merge_subwords(attention) if attention.unit == "token" else attention
+    if words.queries.roles is not None and bool(words.queries.special.any()):
+        words = drop_special(words, renormalize=False)
+    weights = np.asarray(_arrays.to_numpy(_arrays.detach(words.weights)))
+    if weights.shape[-1] != weights.shape[-2]:
+        raise MeasureError(
+            f"a governor is a word of the same sequence, but there are {weights.shape[-2]} queries and "
+            f"{weights.shape[-1]} keys"
+        )
+    return weights
+
+
+def _candidates(weights: Numpy) -> Numpy:
+    """A copy in which what cannot be predicted is -inf: the word itself, and NaN."""
+    n = weights.shape[-1]
+    masked = np.where(np.isnan(weights), -np.inf, weights)
+    masked[..., np.arange(n), np.arange(n)] = -np.inf
+    return masked
+
+
+def _peaks(masked: Numpy, axis: int) -> Numpy:
+    """argmax over the last axis (-1: what a word attends to) or over queries (-2: what attends to it), from 0.
+
+    -1 where no candidate has any weight: of equal zeros none is preferred.
+    """
+    best = masked.argmax(axis)
+    top = masked.max(axis)
+    nothing = top == -np.inf
+    if (top == 0).any():  # of a signed measure 0 may be the largest
+        nothing |= (top == 0) & ~((masked != 0) & (masked > -np.inf)).any(axis)
+    return np.where(nothing, -1, best)

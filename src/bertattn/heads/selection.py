@@ -1,0 +1,669 @@
+"""Which head finds a relation best, and how sure that is: selection, held-out evaluation, tests, comparison of models.
+
+Picking the best of hundreds of heads flatters it: its accuracy on the words that it was picked on is too high, the more
+so the fewer they are. So every result says what it was picked on, and the held-out variant stands beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Self, TypeAlias
+
+import numpy as np
+
+from bertattn._arrays import Numpy
+from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads.dependency import Direction, RelationScores
+from bertattn.results import Result
+from bertattn.statistics import adjust_pvalues, bootstrap_ci, max_statistic_test, paired_permutation_test
+from bertattn.tensor import HeadName, format_head, parse_head
+
+__all__ = [
+    "BestHead",
+    "BestHeads",
+    "Comparison",
+    "HeadTests",
+    "best_heads",
+    "compare",
+    "cross_fit",
+    "head_tests",
+    "split",
+    
+]
+
+By: TypeAlias = Literal["document", "sentence"]
+Correction: TypeAlias = Literal["max-statistic", "holm", "benjamini-hochberg"]
+
+OFFSETS: Final = (-3, -2, -1, 1, 2, 3)
+# Of the bootstrap in which the selection is repeated.
+STABILITY_RESAMPLES: Final = 200
+
+
+@dataclass(frozen=True)
+class BestHead:
+    """The head that finds a relation best.
+
+    Args:
+        relation: its name, "all" for all words.
+        count: number of words.
+        head: its name, "3-9", counted from 1; of a cross-fit the one picked most often.
+        direction: the direction it was picked with.
+        accuracy: fraction of the words whose governor it finds.
+        low, high: bootstrap interval over sentences of `accuracy`. Where `picked_on` is "the same words" it does not
+            cover what the picking adds.
+        offset: the best fixed offset, picked as the head was.
+        baseline: fraction of the words whose governor stands there.
+        picked_on: "the same words", "other words" or "other folds".
+        stability: how often the same head and direction wins when sentences are drawn anew (or, of a cross-fit, in how
+            many of the folds).
+        optimism: of a cross-fit, how much higher the accuracy is where it is picked on the same words; else NaN.
+        sentences: in how many sentences the relation occurs; below 10 the interval says little.
+    """
+
+    relation: str
+    count: int
+    head: str
+    direction: Direction
+    accuracy: float
+    low: float
+    high: float
+    offset: int
+    baseline: float
+    picked_on: str
+    stability: float
+    optimism: float
+    sentences: int
+
+
+class _Rows(Result):
+    """A result that is a tuple of dataclasses, `rows`, and options."""
+
+    rows: tuple[Any, ...]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.rows)} rows)"
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One row for each of `rows`."""
+        return [dataclasses.asdict(row) for row in self.rows]
+
+    def _state(self) -> dict[str, Any]:
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {  # type: ignore[arg-type]
+            "rows": [{name: _json(value) for name, value in row.items()} for row in self.to_records()]
+        }
+
+    @classmethod
+    def _restored(cls, state: dict[str, Any], kind: type[Any]) -> Self:
+        rows = tuple(kind(**{n: float("nan") if v is None else v for n, v in row.items()}) for row in state["rows"])
+        return cls(**(state | {"rows": rows}))
+
+
+def _json(value: Any) -> Any:
+    return None if isinstance(value, float) and value != value else value
+
+
+@dataclass(frozen=True, repr=False)
+class BestHeads(_Rows):
+    """The best head of each relation: Clark et al. 2019, Table 1, with what the table leaves out. `print` shows it.
+
+    Args:
+        rows: a `BestHead` each.
+        level, resamples, seed: of the intervals.
+        punct, root, subtypes: which words were counted.
+    """
+
+    rows: tuple[BestHead, ...]
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+    punct: str = "include"
+    root: str = "include"
+    subtypes: str = "keep"
+
+    def __getitem__(self, relation: str) -> BestHead:
+        """The row of one relation.
+
+        Raises:
+            SelectionError: there is none.
+        """
+        for row in self.rows:
+            if row.relation == relation:
+                return row
+        raise SelectionError(f"there is no row for {relation!r}; there are {', '.join(r.relation for r in self.rows)}")
+
+    def __str__(self) -> str:
+        """The table as text, accuracies in percent."""
+        lines = [
+            f"{'relation':<14}{'head':>7}  {'accuracy':>8}  {f'{self.level:.0%} interval':<14}{'baseline':>12}{'n':>8}"
+        ]
+        for row in self.rows:
+            arrow = {"from_dependent": "", "to_dependent": " T", "from_governor": " G"}[row.direction]
+            interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
+            baseline = f"{100 * row.baseline:.1f} ({row.offset:+d})"
+            lines.append(
+                f"{row.relation:<14}{row.head + arrow:>7}  {100 * row.accuracy:8.1f}  {interval:<14}{baseline:>12}"
+                f"{row.count:8d}"
+            )
+        picked = self.rows[0].picked_on if self.rows else "nothing"
+        lines.append(f"Picked on {picked}. T: to_dependent, G: from_governor, else from_dependent.")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        import html
+
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        return cls._restored(state, BestHead)
+
+
+def best_heads(
+    scores: RelationScores,
+    /,
+    *,
+    picked_on: RelationScores | None = None,
+    relations: Sequence[str] | None = None,
+    min_count: int = 100,
+    directions: Sequence[Direction] | None = None,
+    offsets: Sequence[int] = OFFSETS,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> BestHeads:
+    """The best head and the best fixed offset for each relation (Clark et al. 2019, Table 1).
+
+    Args:
+        scores: what the accuracies and intervals are of.
+        picked_on: scores of other sentences, by the same model, to pick head, direction and offset on; None picks on
+            `scores` itself, as the paper does, and says so.
+        relations: which to show; None shows "all" and those with `min_count` words.
+        min_count: the paper's code has 100.
+        directions: those to pick from; None takes all that were scored.
+        offsets: those to pick from; of equal ones the largest wins.
+        level, resamples, seed: of the bootstrap over sentences.
+
+    Raises:
+        SelectionError: a relation that no word has, or a direction that was not scored.
+        ValidationError: scores of other heads or options in `picked_on`.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, Sentence
+        >>> from bertattn.heads import score_relations
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2]), annotation=tree)
+        >>> best = best_heads(score_relations([a] * 4), relations=["obj"])["obj"]
+        >>> best.head, best.accuracy, best.offset, best.baseline
+        ('1-1', 1.0, -1, 1.0)
+    """
+    source = scores if picked_on is None else picked_on
+    _check_alike(scores, source)
+    names = _relations(scores, relations, min_count)
+    allowed = _allowed(scores, directions)
+    picks = [_pick(source, name, allowed) for name in names]
+    tried = [_pick_offset(source, name, offsets) for name in names]
+    found, counts = [], []
+    for name, cell in zip(names, picks, strict=True):
+        right, words = scores.by_sentence(name)
+        found.append(right.reshape(len(right), -1)[:, cell])
+        counts.append(words)
+    stability = [_stability(source, name, allowed, cell, seed) for name, cell in zip(names, picks, strict=True)]
+    return _table(
+        scores,
+        names,
+        [_named(scores, cell) for cell in picks],
+        np.stack(found, 1),
+        np.stack(counts, 1),
+        tried,
+        [scores.offset_by_sentence(name, offset=o).sum() for name, o in zip(names, tried, strict=True)],
+        picked_on="the same words" if picked_on is None else "other words",
+        stability=stability,
+        optimism=[float("nan")] * len(names),
+        options={"level": level, "resamples": resamples, "seed": seed},
+    )
+
+
+def cross_fit(
+    scores: RelationScores,
+    /,
+    *,
+    folds: int = 5,
+    by: By = "document",
+    relations: Sequence[str] | None = None,
+    min_count: int = 100,
+    directions: Sequence[Direction] | None = None,
+    offsets: Sequence[int] = OFFSETS,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> BestHeads:
+    """As `best_heads`, but each fold is scored by the head and offset picked on the other folds (methods E.3).
+
+    `optimism` is how much higher the accuracy would be if picked on the same words.
+
+    Args:
+        scores: at least as many documents (or sentences) as folds.
+        folds: how many parts.
+        by: what is not torn apart: "document", or "sentence" where there are no documents.
+        relations, min_count, directions, offsets, level, resamples, seed: as for `best_heads`; the seed also deals
+            out the folds.
+
+    Raises:
+        ValidationError: fewer documents than folds, or none known.
+        SelectionError: a relation that is missing from all folds but one.
+    """
+    part = _parts(scores, folds, by=by, seed=seed)
+    names = _relations(scores, relations, min_count)
+    allowed = _allowed(scores, directions)
+    rest = [scores.select(part != k) for k in range(folds)]
+    heads, tried, found, counts, baselines, stability, optimism = [], [], [], [], [], [], []
+    for name in names:
+        right, words = scores.by_sentence(name)
+        flat = right.reshape(len(right), -1)
+        picks = np.array([_pick(others, name, allowed) for others in rest])
+        chosen = [_pick_offset(others, name, offsets) for others in rest]
+        held_out = flat[np.arange(len(flat)), picks[part]]
+        by_offset = {o: scores.offset_by_sentence(name, offset=o) for o in set(chosen)}
+        cells, times = np.unique(picks, return_counts=True)
+        found.append(held_out)
+        counts.append(words)
+        heads.append(_named(scores, int(cells[times.argmax()])))
+        tried.append(max(set(chosen), key=chosen.count))
+        baselines.append(sum(int(by_offset[o][part == k].sum()) for k, o in enumerate(chosen)))
+        stability.append(float(times.max() / folds))
+        same = flat[:, _pick(scores, name, allowed)].sum()
+        optimism.append(float((same - held_out.sum()) / words.sum()))
+    return _table(
+        scores,
+        names,
+        heads,
+        np.stack(found, 1),
+        np.stack(counts, 1),
+        tried,
+        baselines,
+        picked_on="other folds",
+        stability=stability,
+        optimism=optimism,
+        options={"level": level, "resamples": resamples, "seed": seed},
+    )
+
+
+def split(
+    scores: RelationScores, /, *, share: float = 0.5, by: By = "document", seed: int = 0
+) -> tuple[RelationScores, RelationScores]:
+    """Two parts, to pick heads on one and score them on the other: `best_heads(second, picked_on=first)`.
+
+    Args:
+        scores: of two documents (or sentences) at least.
+        share: about how many of the sentences go to the first part.
+        by: what is not torn apart.
+        seed: of the choice.
+
+    Raises:
+        ValidationError: a share that leaves one part empty, or no documents known.
+    """
+    units = _units(scores, by)
+    order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
+    sizes = np.bincount(units)[order]
+    first = order[np.cumsum(sizes) <= share * len(units)]
+    chosen = np.isin(units, first)
+    if not 0 < share < 1 or not chosen.any() or chosen.all():
+        raise ValidationError(
+            f"share={share} of {len(sizes)} {by}s leaves one part empty; take a share nearer to 0.5, or by='sentence'"
+        )
+    return scores.select(chosen), scores.select(~chosen)
+
+
+@dataclass(frozen=True)
+class HeadTest:
+    """One head and direction against the baseline.
+
+    Args:
+        head: its name, counted from 1.
+        direction: its direction.
+        accuracy: fraction of the words whose governor it finds.
+        difference: how much that is above the baseline.
+        p: not adjusted.
+        adjusted_p: for all heads and directions tested.
+    """
+
+    head: str
+    direction: Direction
+    accuracy: float
+    difference: float
+    p: float
+    adjusted_p: float
+
+
+@dataclass(frozen=True, repr=False)
+class HeadTests(_Rows):
+    """Every head against the best fixed offset, for one relation; see `head_tests`.
+
+    Args:
+        rows: a `HeadTest` each, the largest differences first.
+        relation, count: of which words.
+        offset, baseline: what they were tested against.
+        correction, resamples, seed: how.
+        family_size: how many tests were made together.
+    """
+
+    rows: tuple[HeadTest, ...]
+    relation: str = "all"
+    count: int = 0
+    offset: int = 1
+    baseline: float = float("nan")
+    correction: str = "max-statistic"
+    resamples: int = 9999
+    seed: int = 0
+    family_size: int = 0
+
+    def better(self, *, alpha: float = 0.05) -> tuple[HeadTest, ...]:
+        """Those that beat the baseline at this level, adjusted."""
+        return tuple(row for row in self.rows if row.adjusted_p <= alpha)
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        return cls._restored(state, HeadTest)
+
+
+def head_tests(
+    scores: RelationScores,
+    relation: str,
+    /,
+    *,
+    offset: int | None = None,
+    directions: Sequence[Direction] | None = None,
+    correction: Correction = "max-statistic",
+    resamples: int = 9999,
+    seed: int = 0,
+) -> HeadTests:
+    """Which heads find a relation better than a fixed offset does, all heads and directions at once (methods E.3).
+
+    Signs of the differences between head and baseline are flipped by sentence. "max-statistic" (Westfall and Young
+    1993) uses that heads are alike; "holm" and "benjamini-hochberg" adjust the single p-values.
+
+    Args:
+        scores: of all heads.
+        relation: its name, or "all".
+        offset: the baseline; None takes the best on these same words, which is hard on the heads.
+        directions: those to test; None takes all that were scored.
+        correction: for the number of tests.
+        resamples, seed: of the signs drawn.
+
+    Raises:
+        SelectionError: no word has the relation.
+        ValidationError: another correction.
+    """
+    if correction not in ("max-statistic", "holm", "benjamini-hochberg"):
+        raise ValidationError(
+            f"correction must be 'max-statistic', 'holm' or 'benjamini-hochberg', but is {correction!r}"
+        )
+    cells = np.flatnonzero(_allowed(scores, directions))
+    right, words = scores.by_sentence(relation)
+    flat = right.reshape(len(right), -1)[:, cells]
+    chosen = _pick_offset(scores, relation, OFFSETS) if offset is None else offset
+    base = scores.offset_by_sentence(relation, offset=chosen)
+    differences = flat - base[:, None]
+    if correction == "max-statistic":
+        joint = max_statistic_test(differences, words, resamples=resamples, seed=seed)
+        single, adjusted = joint.p, joint.adjusted_p
+    else:
+        single = paired_permutation_test(differences, words, resamples=resamples, seed=seed).p
+        adjusted = adjust_pvalues(single, method=correction)
+    n = int(words.sum())
+    accuracy = flat.sum(0) / n
+    baseline = float(base.sum() / n)
+    rows = [
+        HeadTest(*_named(scores, int(cell)), float(a), float(a - baseline), float(p), float(q))
+        for cell, a, p, q in zip(cells, accuracy, single, adjusted, strict=True)
+    ]
+    rows.sort(key=lambda row: -row.difference)
+    return HeadTests(tuple(rows), relation, n, chosen, baseline, correction, resamples, seed, len(rows))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The best heads of two models on one relation.
+
+    Args:
+        relation, count: of which words.
+        head_a, direction_a, accuracy_a: the first model's best head.
+        head_b, direction_b, accuracy_b: the second's.
+        difference: accuracy of a minus that of b.
+        low, high: its bootstrap interval, paired by sentence.
+        p: two-sided sign-flip test, by sentence.
+        adjusted_p: Holm's adjustment for the number of relations.
+    """
+
+    relation: str
+    count: int
+    head_a: str
+    direction_a: Direction
+    accuracy_a: float
+    head_b: str
+    direction_b: Direction
+    accuracy_b: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    adjusted_p: float
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison(_Rows):
+    """Two models, relation by relation; see `compare`.
+
+    Args:
+        rows: a `Difference` each.
+        model_a, model_b: their names.
+        picked_on: "the same words" or "other words".
+        level, resamples, seed: of intervals and tests.
+    """
+
+    rows: tuple[Difference, ...]
+    model_a: str | None = None
+    model_b: str | None = None
+    picked_on: str = "the same words"
+    level: float = 0.95
+    resamples: int = 2000
+    seed: int = 0
+
+    @classmethod
+    def _from_state(cls, state: dict[str, Any]) -> Self:
+        return cls._restored(state, Difference)
+
+
+def compare(
+    a: RelationScores,
+    b: RelationScores,
+    /,
+    *,
+    picked_on: tuple[RelationScores, RelationScores] | None = None,
+    relations: Sequence[str] | None = None,
+    min_count: int = 100,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """The best heads of two models on the same sentences, relation by relation.
+
+    Args:
+        a, b: scores of the same words, counted in the same way.
+        picked_on: scores of other sentences by either model, to pick its heads on; None picks on `a` and `b`
+            themselves, which favours the model with more heads.
+        relations, min_count: as for `best_heads`.
+        level, resamples, seed: of intervals and tests.
+
+    Raises:
+        ValidationError: other words, or other options.
+    """
+    for name in ("lengths", "position", "governor", "sentence"):
+        if not np.array_equal(getattr(a, name), getattr(b, name)):
+            raise ValidationError(
+                f"the two scores are of other words (their {name} differ); score both models on the same sentences, "
+                "and leave out those that one of them could not read"
+            )
+    for name in ("punct", "root", "subtypes"):
+        if getattr(a, name) != getattr(b, name):
+            raise ValidationError(
+                f"the two scores count other words: {name} is {getattr(a, name)!r} and {getattr(b, name)!r}"
+            )
+    pick_a, pick_b = (a, b) if picked_on is None else picked_on
+    _check_alike(a, pick_a)
+    _check_alike(b, pick_b)
+    names = _relations(a, relations, min_count)
+    rows, found, counts = [], [], []
+    for name in names:
+        cells = (_pick(pick_a, name, _allowed(a, None)), _pick(pick_b, name, _allowed(b, None)))
+        right_a, words = a.by_sentence(name)
+        right_b, _ = b.by_sentence(name)
+        of_a, of_b = right_a.reshape(len(words), -1)[:, cells[0]], right_b.reshape(len(words), -1)[:, cells[1]]
+        n = int(words.sum())
+        rows.append((name, n, *_named(a, cells[0]), of_a.sum() / n, *_named(b, cells[1]), of_b.sum() / n))
+        found.append(of_a - of_b)
+        counts.append(words)
+    differences, denominators = np.stack(found, 1), np.stack(counts, 1)
+    interval = bootstrap_ci(differences, denominators, level=level, resamples=resamples, seed=seed)
+    p = paired_permutation_test(
+        differences, denominators, alternative="two-sided", resamples=max(resamples, 9999), seed=seed
+    ).p
+    adjusted = adjust_pvalues(p, method="holm")
+    made = [
+        Difference(
+            name,
+            n,
+            head_a,
+            direction_a,
+            float(x),
+            head_b,
+            direction_b,
+            float(y),
+            *(float(v[i]) for v in (interval.estimate, interval.low, interval.high, p, adjusted)),
+        )
+        for i, (name, n, head_a, direction_a, x, head_b, direction_b, y) in enumerate(rows)
+    ]
+    label = "the same words" if picked_on is None else "other words"
+    return Comparison(tuple(made), a.source.model, b.source.model, label, level, resamples, seed)
+
+
+def _table(
+    scores: RelationScores,
+    names: Sequence[str],
+    heads: Sequence[tuple[str, Direction]],
+    found: Numpy,
+    counts: Numpy,
+    offsets: Sequence[int],
+    baselines: Sequence[Any],
+    *,
+    picked_on: str,
+    stability: Sequence[float],
+    optimism: Sequence[float],
+    options: dict[str, Any],
+) -> BestHeads:
+    interval = bootstrap_ci(found, counts, **options)
+    rows = []
+    for i, name in enumerate(names):
+        n = int(counts[:, i].sum())
+        rows.append(
+            BestHead(
+                relation=name,
+                count=n,
+                head=heads[i][0],
+                direction=heads[i][1],
+                accuracy=float(found[:, i].sum() / n),
+                low=float(interval.low[i]),
+                high=float(interval.high[i]),
+                offset=offsets[i],
+                baseline=float(baselines[i] / n),
+                picked_on=picked_on,
+                stability=stability[i],
+                optimism=optimism[i],
+                sentences=int((counts[:, i] > 0).sum()),
+            )
+        )
+    return BestHeads(tuple(rows), **options, punct=scores.punct, root=scores.root, subtypes=scores.subtypes)
+
+
+def _relations(scores: RelationScores, asked: Sequence[str] | None, min_count: int) -> list[str]:
+    if asked is None:
+        marks = ("punct", "root")  # the paper's table has neither
+        names = [n for n in scores.relation_names() if scores.count(n) >= min_count and n not in marks]
+        return ["all", *names]
+    if isinstance(asked, str):
+        raise ValidationError(f"relations must be a sequence of names, but is {asked!r}; write [{asked!r}]")
+    for name in asked:
+        scores.count(name)  # raises where there is none
+    return list(asked)
+
+
+def _allowed(scores: RelationScores, directions: Sequence[Direction] | None) -> Numpy:
+    """bool `[cell]`: the cells of these directions."""
+    allowed = np.zeros(scores.shape, dtype=bool)
+    for direction in scores.directions if directions is None else directions:
+        if direction not in scores.directions:
+            raise SelectionError(f"direction {direction!r} was not scored; there are {', '.join(scores.directions)}")
+        allowed[scores.directions.index(direction)] = True
+    return allowed.ravel()
+
+
+def _pick(scores: RelationScores, relation: str, allowed: Numpy) -> int:
+    """The cell with most words found; of equal ones the first."""
+    return int(np.where(allowed, scores.correct(relation).ravel(), -1).argmax())
+
+
+def _pick_offset(scores: RelationScores, relation: str, offsets: Sequence[int]) -> int:
+    """The offset that finds most words; of equal ones the largest."""
+    return max(offsets, key=lambda o: (int(scores.offset_by_sentence(relation, offset=o).sum()), o))
+
+
+def _named(scores: RelationScores, cell: int) -> tuple[str, Direction]:
+    direction, layer, head = (int(i) for i in np.unravel_index(cell, scores.shape))
+    return format_head(scores.layers[layer], scores.heads[head]), scores.directions[direction]
+
+
+def _stability(scores: RelationScores, relation: str, allowed: Numpy, cell: int, seed: int) -> float:
+    """In what share of bootstrap replicates of the sentences the same cell wins."""
+    right, words = scores.by_sentence(relation)
+    some = words > 0
+    flat = right.reshape(len(right), -1)[some][:, allowed].astype(np.float32)
+    units = int(some.sum())
+    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=STABILITY_RESAMPLES)
+    winners = np.flatnonzero(allowed)[(draws.astype(np.float32) @ flat).argmax(1)]
+    return float((winners == cell).mean())
+
+
+def _units(scores: RelationScores, by: By) -> Numpy:
+    """For each sentence the number of what it is drawn with."""
+    if by not in ("document", "sentence"):
+        raise ValidationError(f"by must be 'document' or 'sentence', but is {by!r}")
+    if by == "sentence":
+        return np.arange(scores.sentences)
+    if None in scores.documents:
+        raise ValidationError("the sentences do not say which documents they are from; pass by='sentence'")
+    numbers: dict[str | None, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in scores.documents])
+
+
+def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
+    """For each sentence its fold; units are dealt out in random order."""
+    units = _units(scores, by)
+    count = int(units.max()) + 1
+    if not 2 <= folds <= count:
+        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}")
+    place = np.random.default_rng(seed).permutation(count)
+    return np.asarray(place[units] % folds)
+
+
+def _check_alike(a: RelationScores, b: RelationScores) -> None:
+    for name in ("layers", "heads", "directions", "punct", "root", "subtypes"):
+        if getattr(a, name) != getattr(b, name):
+            raise ValidationError(
+                f"heads cannot be picked on scores of other {name}: {getattr(a, name)!r} and {getattr(b, name)!r}"
+            )
