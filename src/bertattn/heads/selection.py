@@ -18,7 +18,7 @@ from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads.dependency import Direction, RelationScores
 from bertattn.results import Result
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, max_statistic_test, paired_permutation_test
-from bertattn.tensor import HeadName, format_head, parse_head
+from bertattn.tensor import format_head
 
 __all__ = [
     "BestHead",
@@ -30,7 +30,6 @@ __all__ = [
     "cross_fit",
     "head_tests",
     "split",
-    
 ]
 
 By: TypeAlias = Literal["document", "sentence"]
