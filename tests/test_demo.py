@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bertattn import demo, readers, storage
+from bertattn import demo, heads, readers, storage
 from bertattn.errors import ModelError, StorageError
 from bertattn.report import Report
 from bertattn.statistics import Summary
@@ -189,7 +189,7 @@ def surface(result: Report) -> Summary:
 
 def test_run_writes_the_figures_of_section_3_and_says_what_it_is(result: Report) -> None:
     names = {path.name for path in result.files}
-    assert {f"figure{i}.{end}" for i in (1, 2, 4) for end in ("png", "svg")} <= names
+    assert {f"figure{i}.{end}" for i in (1, 2, 4, 5) for end in ("png", "svg")} <= names
     assert {"index.html", "report.json", "surface_patterns.csv", "surface_patterns.json"} <= names
     page = result.files[0].read_text(encoding="utf-8")
     assert "a demonstration, not evidence" in page
@@ -243,6 +243,8 @@ def test_run_record(result: Report) -> None:
     assert (record["model"]["name"], record["model"]["revision"]) == (demo.MODEL, demo.REVISION)
     assert record["text"]["inputs"] == record["used"]["sequences"] == 24
     assert 24 * 90 < record["used"]["tokens"] <= 24 * 128
+    assert record["treebank"]["sentences_used"] == 84
+    assert Path(record["treebank"]["files"][0]["path"]).name == demo.corpus_path().name
     assert record["skipped"] == record["truncated"] == []
     assert record["machine"]["device"] == "cpu"
 
@@ -268,3 +270,15 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="out is a file; name a folder"):
         demo.run(out, progress=False)
     assert out.read_text() == "mine"
+
+
+def test_the_trees_of_the_corpus_give_a_table_1_with_its_baselines(result: Report) -> None:
+    with (result.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["relation"]: row for row in csv.DictReader(file)}
+    baselines = heads.offset_baselines(readers.read_conllu(demo.corpus_path()))
+    for relation in ("all", "det", "nsubj"):
+        best = baselines.best(relation)
+        assert int(rows[relation]["words"]) == baselines.count(relation)
+        assert float(rows[relation]["baseline"]) == baselines.accuracy(relation, offset=best)
+        assert int(rows[relation]["offset"]) == best
+    assert float(rows["det"]["accuracy"]) > float(rows["det"]["baseline"])

@@ -7,16 +7,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from bertattn import AttentionTensor, figures
+from bertattn import AttentionTensor, Sentence, figures
 from bertattn.errors import MissingExtraError, SelectionError, StorageError, ValidationError
+from bertattn.heads import BestHeads, best_heads, score_relations
 from bertattn.tensor import Axis
 
 TOKENS = ("[CLS]", "a", "$b$", "[SEP]")
@@ -490,3 +493,77 @@ def test_what_cannot_be_drawn_is_named_with_what_can() -> None:
         figures.by_layer(attention, ["cls"])
     with pytest.raises(ValidationError, match=r"save writes a matplotlib figure, .* write save\(figure, path\)"):
         figures.save("a.png", figures.by_layer(summary, ["cls"]))
+
+
+# Single heads and dependencies
+
+
+def gold_map(weights: Any, *, words: tuple[str, ...] = ("Dogs", "chase", "cats")) -> AttentionTensor:
+    tree = Sentence(words, governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+    axis = Axis(
+        ["[CLS]", *words, "[SEP]"], roles=["cls", None, None, None, "sep"], word_ids=[None, 0, 1, 2, None], words=words
+    )
+    return AttentionTensor(np.asarray(weights, dtype=np.float64)[None, None], axis, annotation=tree)
+
+
+# [CLS] Dogs chase cats [SEP]: Dogs -> chase (right), chase -> cats, cats -> Dogs (wrong)
+RIGHT_AND_WRONG = [
+    [1.0, 0.0, 0.0, 0.0, 0.0],
+    [0.5, 0.0, 0.4, 0.1, 0.0],
+    [0.0, 0.2, 0.0, 0.8, 0.0],
+    [0.0, 0.7, 0.3, 0.0, 0.0],
+    [1.0, 0.0, 0.0, 0.0, 0.0],
+]
+
+
+def colors_of_lines(ax: Axes) -> dict[tuple[int, int], str]:
+    """Colour of the line from each query to each key."""
+    (lines,) = [c for c in ax.collections if isinstance(c, LineCollection)]
+    ends = [(int(s[0][1]), int(s[1][1])) for s in lines.get_segments()]
+    return dict(zip(ends, (to_hex(c) for c in lines.get_colors()), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("relation", "direction", "deciding", "color"),
+    [
+        ("nsubj", "from_dependent", [(1, 0), (1, 2), (1, 3)], figures.COLORS[0]),
+        ("obj", "from_dependent", [(3, 1), (3, 2)], figures.COLORS[1]),
+        ("obj", "to_dependent", [(1, 3), (2, 3)], figures.COLORS[0]),
+        ("obj", "from_governor", [(2, 1), (2, 3)], figures.COLORS[0]),
+        ("nsubj", "from_governor", [(2, 1), (2, 3)], figures.COLORS[1]),
+    ],
+)
+def test_relation_lines_colour_what_decides(relation: str, direction: Any, deciding: list[Any], color: str) -> None:
+    ax = figures.relation_lines(gold_map(RIGHT_AND_WRONG), "1-1", relation, direction=direction, ax=Figure().subplots())
+    colors = colors_of_lines(ax)
+    assert {ends for ends, c in colors.items() if c == color.lower()} == set(deciding)
+    assert {c for ends, c in colors.items() if ends not in deciding} == {figures.OTHER.lower()}
+    assert ax.get_title() == f"Head 1-1: {relation}"
+
+
+def test_relation_lines_need_a_tree_and_the_relation() -> None:
+    a = gold_map(RIGHT_AND_WRONG)
+    with pytest.raises(SelectionError, match="no word that is counted has the relation 'amod'"):
+        figures.relation_lines(a, "1-1", "amod", ax=Figure().subplots())
+    with pytest.raises(ValidationError, match="the maps have no sentence with a tree"):
+        figures.relation_lines(a.replace(annotation=None), "1-1", "obj", ax=Figure().subplots())
+
+
+def test_heads_at_work_has_a_panel_a_sentence() -> None:
+    a = gold_map(RIGHT_AND_WRONG)
+    figure = figures.heads_at_work([a, a, a, a], "1-1", "obj", figure=Figure())
+    assert [ax.get_title() for ax in figure.axes] == ["Head 1-1: obj"] * 4 + [""] * 2
+    with pytest.raises(SelectionError, match="sentences is empty"):
+        figures.heads_at_work([], "1-1", "obj", figure=Figure())
+
+
+def test_relation_figure_shows_heads_offsets_and_intervals() -> None:
+    best = best_heads(score_relations([gold_map(RIGHT_AND_WRONG)] * 5), relations=["all", "nsubj", "obj"])
+    figure = figures.relation_figure(best, figure=Figure())
+    (ax,) = figure.axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["all  (15)", "nsubj  (5)", "obj  (5)"]
+    (squares,) = [c for c in ax.collections if isinstance(c, PathCollection)]
+    assert [round(float(x), 6) for x, _ in squares.get_offsets()] == [round(100 * r.baseline, 6) for r in best.rows]
+    assert [t.get_text() for t in ax.texts] == [row.head for row in best.rows]
+    with pytest.raises(SelectionError, match="best has no rows"):
+        figures.relation_figure(BestHeads(()), figure=Figure())

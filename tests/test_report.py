@@ -84,6 +84,22 @@ def read(done: report.Report) -> Page:
     return Page(done.files[0].read_text(encoding="utf-8"))
 
 
+TREES = "".join(
+    f"# newdoc id = d{i}\n# sent_id = s{i}\n"
+    "1\tThe\t_\tDET\t_\t_\t2\tdet\t_\t_\n2\tcat\t_\tNOUN\t_\t_\t3\tnsubj\t_\t_\n"
+    "3\tsaw\t_\tVERB\t_\t_\t0\troot\t_\t_\n4\tthe\t_\tDET\t_\t_\t5\tdet\t_\t_\n"
+    "5\tdog\t_\tNOUN\t_\t_\t3\tobj\t_\t_\n6\t.\t_\tPUNCT\t_\t_\t3\tpunct\t_\t_\n\n"
+    for i in range(12)
+)
+
+
+@pytest.fixture
+def treebank(tmp_path: Path) -> Path:
+    path = tmp_path / "trees.conllu"
+    path.write_text(TREES, encoding="utf-8")
+    return path
+
+
 def record_of(folder: Path) -> dict[str, Any]:
     value: dict[str, Any] = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     return value
@@ -175,7 +191,7 @@ def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Ext
     made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
     assert made.results.example is None
     assert "Give a short text: --example TEXT" in " ".join(read(made).words)
-    assert record_of(made.folder)["missing"] == ["examples"]
+    assert record_of(made.folder)["missing"] == ["examples", "relations"]
     assert not (made.folder / "figure1.svg").exists()
 
 
@@ -236,6 +252,57 @@ def test_other_families(family: str, tmp_path: Path) -> None:
     assert not any("nan" in line for line in made.highlights)
 
 
+# Trees
+
+
+def test_a_treebank_alone_gives_the_section_on_relations(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", treebank=treebank)
+    scores = made.results.relations
+    assert made.results.surface is None
+    assert scores is not None
+    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy"]
+    with (made.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["relation"]: row for row in csv.DictReader(file)}
+    assert list(rows) == ["all", "det"]  # 20 words or more
+    assert float(rows["det"]["accuracy"]) == scores.accuracy("det").max()
+    assert (float(rows["det"]["baseline"]), rows["det"]["offset"]) == (1.0, "+1")
+    assert float(rows["det"]["held out"]) == scores.accuracy("det").max()  # all sentences are alike
+    assert ba.heads.RelationScores.load(made.folder / "relation_scores.json") == scores
+    assert "12 sentences of a treebank with 72 words (none left out)" in " ".join(" ".join(read(made).words).split())
+    assert [one.annotation for one in made.results.relation_examples] != []
+    assert (made.folder / "figure5.svg").is_file()
+
+
+def test_sentences_that_do_not_fit_are_left_out_and_listed(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    long = "".join(f"{i}\tcat\t_\t_\t_\t_\t{i - 1}\t{'dep' if i > 1 else 'root'}\t_\t_\n" for i in range(1, 200))
+    treebank.write_text(f"{long}\n{TREES}", encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=[treebank])
+    record = record_of(made.folder)["treebank"]
+    assert [one["index"] for one in record["skipped"]] == [0]
+    assert record["sentences_used"] == 12
+    assert record["files"][0]["sentences"] == 13
+    for one in made.results.relation_examples:
+        assert one.annotation is not None
+        assert len(one.annotation) == 6
+
+
+def test_a_small_treebank_has_no_held_out_column_but_a_page(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    treebank.write_text(TREES[: TREES.index("# newdoc id = d2")], encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=treebank)
+    assert "Dependency relations" in " ".join(read(made).words)
+    assert not (made.folder / "figure5.svg").exists()
+
+
+def test_a_bad_treebank_names_the_place(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    treebank.write_text(TREES.replace("4\tthe", "7\tthe", 1), encoding="utf-8")
+    with pytest.raises(ReaderError, match=r"trees\.conllu:6:1: "):
+        report.run(ext, tmp_path / "out", treebank=treebank)
+    treebank.write_text("\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"there is no sentence in .*trees\.conllu; is it a CoNLL-U file"):
+        report.run(ext, tmp_path / "out", treebank=treebank)
+    assert not (tmp_path / "out").exists()
+
+
 # What goes in
 
 
@@ -266,7 +333,7 @@ def test_a_text_without_two_lines_together_names_the_remedy(ext: ba.Extractor, t
 
 def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with pytest.raises(InputError, match="there is no text; give text files"):
+    with pytest.raises(InputError, match="there is nothing to read; give text files"):
         report.run(ext, out)
     with pytest.raises(InputError, match="both text and inputs are given"):
         report.run(ext, out, text=text, inputs=["a"])
@@ -303,13 +370,13 @@ def same_but_for_times(a: Path, b: Path) -> None:
 
 
 def test_the_command_on_the_page_gives_the_same_bytes(
-    ext: ba.Extractor, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ext: ba.Extractor, text: Path, treebank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ext.model.save_pretrained("a model")
     ext.tokenizer.save_pretrained("a model")
-    arguments = ["report", "--model", "a model", "--text", str(text), "--count", "1", "--seed", "3", "--out", "out"]
-    ran = CliRunner().invoke(app, [*arguments, "--no-progress"])
+    inputs = ["--model", "a model", "--text", str(text), "--treebank", str(treebank)]
+    ran = CliRunner().invoke(app, ["report", *inputs, "--count", "1", "--seed", "3", "--out", "out", "--no-progress"])
     assert ran.exit_code == 0, ran.output
     assert "open out/index.html" in ran.output
     command = shlex.split(record_of(Path("out"))["command"])

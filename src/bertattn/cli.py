@@ -61,12 +61,16 @@ def demo(out: Out = "demo-out", progress: Progress = True) -> None:
 def report(
     model: Annotated[str, typer.Option(metavar="NAME_OR_PATH", help="A model on the hub, or a folder.")],
     text: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="FILE",
             help="A UTF-8 file, a paragraph or sentence a line, a blank line after each document. May be given again.",
         ),
-    ],
+    ] = None,
+    treebank: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE", help="A CoNLL-U file, for single heads and dependencies. May be given again."),
+    ] = None,
     out: Out = "report-out",
     example: Annotated[
         str | None, typer.Option(help="The text of Figure 1. [default: first words of the text]")
@@ -88,7 +92,7 @@ def report(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     progress: Progress = True,
 ) -> None:
-    """A report on your own model and text: one HTML page that opens offline, with figures, CSV and JSON beside it."""
+    """A report on your own model and text or treebank: an HTML page that opens offline, figures, CSV and JSON."""
     with _plain_errors():
         from bertattn.report import run
 
@@ -96,7 +100,8 @@ def report(
             run(
                 model,
                 out,
-                text=text,
+                text=text or (),
+                treebank=treebank or (),
                 example=example,
                 unit=unit,  # type: ignore[arg-type]
                 max_tokens=max_tokens,

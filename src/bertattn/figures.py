@@ -1,4 +1,4 @@
-"""The figures of Clark et al. 2019, section 3, for any model: matplotlib axes in, the same axes out.
+"""The figures of Clark et al. 2019, sections 3 and 4, for any model: matplotlib axes in, the same axes out.
 
 A function of one panel takes `ax` and returns it; a function of several panels takes `figure` and returns it. Without
 either they make a new pyplot figure. Nothing is shown, and no setting of matplotlib is changed.
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import numpy as np
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from bertattn.heads import BestHeads
     from bertattn.statistics import Summary
 
 __all__ = [
@@ -35,6 +36,9 @@ __all__ = [
     "by_layer",
     "entropy_figure",
     "example_heads",
+    "heads_at_work",
+    "relation_figure",
+    "relation_lines",
     "save",
     "special_token_figure",
 ]
@@ -42,6 +46,7 @@ __all__ = [
 # Okabe and Ito's palette, neighbours easy to tell apart; the markers tell them apart in grey.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+OTHER = "#BBBBBB"  # attention that is only there for comparison, drawn below the rest
 LONGEST_TOKEN = 18
 # Fonts that have what matplotlib's own lacks, where they are installed; the last one comes with matplotlib.
 FALLBACK_FONTS = (
@@ -108,6 +113,17 @@ def attention_lines(
     """
     _matplotlib("attention_lines")
     _check_attention("attention_lines", attention)
+    return _draw_lines(attention, head, lambda *_: COLORS[0], ax=ax, threshold=threshold)
+
+
+def _draw_lines(
+    attention: AttentionTensor,
+    head: HeadName,
+    color_of: Callable[[int, int], str],
+    *,
+    ax: Axes | None,
+    threshold: float = 0.01,
+) -> Axes:
     from matplotlib.collections import LineCollection
     from matplotlib.colors import to_rgb
 
@@ -117,10 +133,11 @@ def attention_lines(
         ax = _new_axes(figsize=(3.2, 0.6 + 0.19 * n))
     strength = _strength(weights, normalized=attention.normalized)
     drawn = np.argwhere(strength >= max(threshold, np.nextafter(0, 1)))
+    drawn = np.array(sorted(drawn.tolist(), key=lambda pair: color_of(*pair) != OTHER), dtype=int).reshape(-1, 2)
     ax.add_collection(
         LineCollection(
             [((0.0, float(q)), (1.0, float(k))) for q, k in drawn],
-            colors=[(*to_rgb(COLORS[0]), float(strength[q, k])) for q, k in drawn],
+            colors=[(*to_rgb(color_of(q, k)), float(strength[q, k])) for q, k in drawn],
             linestyles=["solid" if weights[q, k] > 0 else "dashed" for q, k in drawn],
             linewidths=1.4,
             capstyle="butt",
@@ -423,6 +440,143 @@ def _two_panels(
         panels[1].texts[0].set_text(lower_absent)
         for drawn in (panels[1].get_legend(), *panels[1].lines):
             drawn.remove()
+    return figure
+
+
+def relation_lines(
+    attention: AttentionTensor,
+    head: HeadName,
+    relation: str,
+    /,
+    *,
+    direction: Literal["from_dependent", "to_dependent", "from_governor"] = "from_dependent",
+    ax: Axes | None = None,
+    threshold: float = 0.01,
+) -> Axes:
+    """One head on one sentence, with the words of a dependency relation in colour: Clark et al. 2019, Figure 5.
+
+    The attention that decides is blue where the head finds the word's governor and orange where it does not: of the
+    dependent ("from_dependent"), to the dependent ("to_dependent") or of the governor ("from_governor"). All other
+    attention is grey. Words are those of the treebank, special tokens stay on.
+
+    Args:
+        attention: weights with a `Sentence` as their annotation, of tokens or words.
+        head: "8-10", counted from 1, or (7, 9), counted from 0.
+        relation: its label in the tree, such as "obj".
+        direction: as for `heads.predict_governors`.
+        ax: where to draw.
+        threshold: weights smaller than this are not drawn.
+
+    Raises:
+        SelectionError: no such head, or no word of the sentence has the relation.
+        ValidationError: the maps have no sentence with a tree.
+        MissingExtraError: matplotlib is not installed.
+    """
+    _matplotlib("relation_lines")
+    from bertattn.alignment import merge_subwords
+    from bertattn.annotation import Sentence
+    from bertattn.heads import score_relations
+
+    gold = attention.annotation
+    if not isinstance(gold, Sentence) or gold.governors is None or gold.relations is None:
+        raise ValidationError("the maps have no sentence with a tree; extract from a sentence that a reader gave")
+    words = merge_subwords(attention) if attention.unit == "token" else attention
+    layer, number = parse_head(head)
+    cases = score_relations([words.select(heads=[number])], directions=[direction]).cases(
+        relation, (layer, number), direction=direction
+    )
+    unit = {word: i for i, word in enumerate(words.queries.word_ids or ()) if word is not None}
+    rows: dict[int, bool] = {}
+    for case in cases:
+        deciding = case["governor"] if direction == "from_governor" else case["word"]
+        if deciding:
+            rows[unit[deciding - 1]] = rows.get(unit[deciding - 1], False) or case["found"]
+
+    def color_of(query: int, key: int) -> str:
+        found = rows.get(key if direction == "to_dependent" else query)
+        return OTHER if found is None else COLORS[0] if found else COLORS[1]
+
+    drawn = _draw_lines(words, head, color_of, ax=ax, threshold=threshold)
+    drawn.set_title(f"{_head_title(head)}: {relation}")
+    return drawn
+
+
+def heads_at_work(
+    sentences: Sequence[AttentionTensor],
+    head: HeadName,
+    relation: str,
+    /,
+    *,
+    direction: Literal["from_dependent", "to_dependent", "from_governor"] = "from_dependent",
+    figure: Figure | None = None,
+) -> Figure:
+    """Several sentences side by side as `relation_lines`: where a head finds the governor, and where not.
+
+    `heads.RelationScores.cases` says in which sentences of a treebank that is.
+
+    Args:
+        sentences: maps with a `Sentence` as annotation.
+        head, relation, direction: as for `relation_lines`.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        SelectionError: no sentences, no such head, or a sentence without the relation.
+    """
+    if not sentences:
+        raise SelectionError("sentences is empty; give the maps of at least one")
+    columns = min(3, len(sentences))
+    rows = -(-len(sentences) // columns)
+    longest = max(len(one.annotation or ()) for one in sentences)
+    figure = _figure(figure, figsize=(3.4 * columns, rows * (0.8 + 0.21 * (longest + 2))), caller="heads_at_work")
+    panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08}).flat
+    for i, ax in enumerate(panels):
+        if i < len(sentences):
+            relation_lines(sentences[i], head, relation, direction=direction, ax=ax)
+        else:
+            ax.set_axis_off()
+    return figure
+
+
+def relation_figure(best: BestHeads, /, *, figure: Figure | None = None, most: int = 25) -> Figure:
+    """The best head of each relation beside the best fixed offset: Clark et al. 2019, Table 1, as a picture.
+
+    A dot is the accuracy of the best head, named beside it, the bar its interval; a square is the best fixed offset.
+
+    Args:
+        best: of `heads.best_heads` or `heads.cross_fit`.
+        figure: where to draw; its size is set to fit.
+        most: how many relations to show, in the order of `best`.
+
+    Raises:
+        SelectionError: `best` has no rows.
+    """
+    rows = best.rows[:most]
+    if not rows:
+        raise SelectionError("best has no rows; take a smaller min_count")
+    figure = _figure(figure, figsize=(6.8, 1.1 + 0.27 * len(rows)), caller="relation_figure")
+    ax = figure.subplots()
+    places = np.arange(len(rows))
+    accuracy = np.array([100 * row.accuracy for row in rows])
+    ends = np.array([[100 * (row.accuracy - row.low), 100 * (row.high - row.accuracy)] for row in rows]).T
+    baselines = [100 * row.baseline for row in rows]
+    ax.hlines(places, baselines, accuracy, color="0.8", linewidth=1.2, zorder=1)
+    ax.scatter(baselines, places, marker="s", s=26, color=COLORS[1], label="best fixed offset", zorder=2)
+    ax.errorbar(
+        accuracy, places, xerr=np.maximum(ends, 0.0), fmt="o", markersize=5.5, color=COLORS[0], elinewidth=1.4,
+        label=f"best head, {best.level:.0%} interval", zorder=3,
+    )  # fmt: skip
+    for place, row in zip(places, rows, strict=True):
+        right = max(100 * row.high, 100 * row.baseline)
+        ax.annotate(row.head, (right, float(place)), (6, 0), textcoords="offset points", va="center", fontsize=8)
+    ax.set_yticks(places, [f"{row.relation}  ({row.count:,})" for row in rows], fontsize=9, parse_math=False)
+    ax.set_ylim(len(rows) - 0.4, -0.6)
+    ax.set_xlim(0, 108)
+    ax.set_xticks(range(0, 101, 20))
+    ax.set_xlabel("Words whose governor is found (%)")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(axis="x", color="0.9", linewidth=0.8)
+    ax.set_axisbelow(True)
+    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, borderaxespad=0.2)
     return figure
 
 

@@ -61,8 +61,9 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
         ValidationError: an unknown direction.
 
     Examples:
-        >>> a = AttentionTensor(np.array([[[[0.1, 0.9], [0.6, 0.4]]]]), ["Dogs", "bark"])
-        >>> predict_governors(merge_subwords(a.replace(queries=Axis(["Dogs", "bark"], word_ids=[0, 1]))))
+        >>> from bertattn import Axis
+        >>> axis = Axis(["Dogs", "bark"], word_ids=[0, 1], words=["Dogs", "bark"])
+        >>> predict_governors(AttentionTensor(np.array([[[[0.1, 0.9], [0.6, 0.4]]]]), axis))
         array([[[2, 1]]])
     """
     _one_of("direction", direction, DIRECTIONS)
@@ -505,9 +506,10 @@ def score_relations(
         AlignmentError: tokens that do not know their words.
 
     Examples:
+        >>> from bertattn import Axis
         >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
         >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.7, 0.2, 0.1]]]])
-        >>> axis = Axis(tree.words, word_ids=[0, 1, 2])
+        >>> axis = Axis(tree.words, word_ids=[0, 1, 2], words=tree.words)
         >>> scores = score_relations([AttentionTensor(weights, axis, annotation=tree)])
         >>> scores.accuracy("nsubj", direction="from_dependent"), scores.accuracy("obj", direction="from_dependent")
         (array([[1.]]), array([[0.]]))

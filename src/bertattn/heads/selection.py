@@ -24,6 +24,8 @@ __all__ = [
     "BestHead",
     "BestHeads",
     "Comparison",
+    "Difference",
+    "HeadTest",
     "HeadTests",
     "best_heads",
     "compare",

@@ -21,7 +21,8 @@ from bertattn.report._sections import SECTIONS, Picture, Results, Section, Shown
 
 if TYPE_CHECKING:
     from bertattn.extract import Extractor, Input
-    from bertattn.report._corpus import Corpus
+    from bertattn.report._corpus import Corpus, Treebank
+    from bertattn.tensor import AttentionTensor, Source
 
 PAGE = "index.html"
 RECORD = "report.json"
@@ -54,6 +55,7 @@ def run(
     *,
     text: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     inputs: Sequence[Input] | None = None,
+    treebank: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     example: str | TextPair | None = None,
     unit: Literal["segment", "line"] = "segment",
     max_tokens: int | None = None,
@@ -80,6 +82,8 @@ def run(
         text: UTF-8 files, plain or `.gz`, as `readers.read_text` reads them: a paragraph or sentence a line, a blank
             line after each document.
         inputs: instead of `text`, anything that `Extractor.extract` takes.
+        treebank: CoNLL-U files, plain or `.gz`, for the section on dependency relations. Sentences that the model
+            cannot take are left out and listed.
         example: the text of Figure 1; None takes the first words of the first input.
         unit: what of `text` is one input: "segment" is two consecutive passages of a document
             (`segments.paragraph_segments`, the paper's way); "line" is each line by itself, cut where it is longer
@@ -95,18 +99,20 @@ def run(
         progress: show a bar.
 
     Raises:
-        InputError: neither or both of `text` and `inputs`, a text that gives no input, or an option that does not go
-            with another.
+        InputError: nothing to read, both `text` and `inputs`, a text that gives no input, or an option that does not
+            go with another.
         ValidationError: an option that there is not.
         ModelError, ReaderError, FileNotFoundError: the model or a file cannot be read.
         StorageError: `out` is a file or an empty name, or nothing can be written there.
         MissingExtraError: matplotlib is not installed.
 
     Examples:
+        >>> import tempfile
         >>> from bertattn import demo, report
-        >>> done = report.run(demo.model_path(), "report-out", inputs=demo.passages()[:4])
-        >>> done.files[0].name, len(done.results.surface.statistics)
-        ('index.html', 14)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     done = report.run(demo.model_path(), f"{folder}/out", inputs=demo.passages()[:4])
+        >>> done.files[0].name, done.results.surface.sequences
+        ('index.html', 4)
     """
     _optional.require("matplotlib", extra="plot", caller="report.run")
     from bertattn.extract import Extractor
@@ -115,10 +121,13 @@ def run(
     begun, started = time.perf_counter(), datetime.now(UTC)
     if not os.fspath(out):  # Path would read it as the current folder
         raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
-    paths = [Path(one) for one in ([text] if isinstance(text, str | os.PathLike) else text)]
-    if bool(paths) == (inputs is not None):
-        given = "both text and inputs are given" if paths else "there is no text"
-        raise InputError(f"{given}; give text files (text=), or inputs such as a list of strings (inputs=)")
+    paths, trees = _paths(text), _paths(treebank)
+    if not paths and inputs is None and not trees:
+        raise InputError(
+            "there is nothing to read; give text files (text=), inputs (inputs=) or a treebank (treebank=)"
+        )
+    if paths and inputs is not None:
+        raise InputError("both text and inputs are given; give text files (text=), or inputs such as a list of strings")
     for name, value, choices in (("unit", unit, ("segment", "line")), ("weighting", weighting, ("sequence", "query"))):
         if value not in choices:
             raise ValidationError(f"{name} must be {' or '.join(map(repr, choices))}, but is {value!r}")
@@ -127,20 +136,23 @@ def run(
         raise InputError(
             "device, dtype and revision belong to a model loaded by name; leave them out with an Extractor"
         )
-    if command is None and paths and not isinstance(model, Extractor) and not isinstance(example, TextPair):
+    if command is None and inputs is None and not isinstance(model, Extractor) and not isinstance(example, TextPair):
         options = loading | {"example": example, "unit": unit, "max_tokens": max_tokens, "count": count, "seed": seed}
         options |= {"weighting": weighting, "batch_size": batch_size}
-        command = _command(model, out, paths, options)
+        command = _command(model, out, {"text": paths, "treebank": trees}, options)
     with _files.all_or_nothing(Path(out)) as folder:
         ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
         if inputs is not None:
             corpus = _corpus.of_inputs(inputs, example=example)
-        else:
+        elif paths:
             corpus = _corpus.of_files(
                 paths, ext, example=example, unit=unit, max_tokens=max_tokens, count=count, seed=seed
             )
-        results = _measured(corpus, ext, weighting=weighting, batch_size=batch_size, progress=progress)
-        record = _record(corpus, ext, results, command=command, weighting=weighting, batch_size=batch_size)
+        else:
+            corpus = None
+        gold = _corpus.of_treebank(trees) if trees else None
+        results = _measured(corpus, gold, ext, weighting=weighting, batch_size=batch_size, progress=progress)
+        record = _record(corpus, gold, ext, results, command=command, weighting=weighting, batch_size=batch_size)
         highlights = _write(folder, results, record, notes=notes)
         times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - begun, 2)}
         _files.write_json(folder / RECORD, record | {"times": times})
@@ -148,44 +160,88 @@ def run(
     return Report(Path(out), tuple(Path(out, name) for name in names), results, highlights)
 
 
-def _measured(corpus: Corpus, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool) -> Results:
+def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
+    return [Path(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
+
+
+def _measured(
+    corpus: Corpus | None, gold: Treebank | None, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool
+) -> Results:
+    from bertattn.heads import score_relations
     from bertattn.patterns import surface_patterns
+    from bertattn.report._sections import relation_examples
     from bertattn.statistics import summarize
 
-    stream = ext.extract(corpus.inputs, on_too_long="truncate", batch_size=batch_size, progress=progress)
-    return Results(
-        surface=summarize(stream, surface_patterns, weighting=weighting),
-        example=None if corpus.example is None else ext(corpus.example),
-    )
+    surface = example = relations = None
+    shown: tuple[AttentionTensor, ...] = ()
+    if corpus is not None:
+        stream = ext.extract(corpus.inputs, on_too_long="truncate", batch_size=batch_size, progress=progress)
+        surface = summarize(stream, surface_patterns, weighting=weighting)
+        example = None if corpus.example is None else ext(corpus.example)
+    if gold is not None:
+        sentences = gold.sentences
+        stream = ext.extract(sentences, on_too_long="skip", on_error="skip", batch_size=batch_size, progress=progress)
+        relations = score_relations(stream)
+        left_out = {index for index, _ in relations.skipped}
+        scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
+        shown = tuple(ext(scored[i]) for i in relation_examples(relations))
+    return Results(surface, example, relations, shown)
 
 
 def _record(
-    corpus: Corpus, ext: Extractor, results: Results, *, command: str | None, weighting: str, batch_size: int
+    corpus: Corpus | None,
+    gold: Treebank | None,
+    ext: Extractor,
+    results: Results,
+    *,
+    command: str | None,
+    weighting: str,
+    batch_size: int,
 ) -> dict[str, Any]:
     """What another person needs to repeat the run, as JSON can hold it."""
     from bertattn.report import _provenance
 
+    surface, relations = results.surface, results.relations
+    source = _one_source(results)
     record: dict[str, Any] = {
         "command": command,
-        "model": _provenance.of_model(ext),
-        "text": corpus.record,
-        "settings": {
-            "statistics": "bertattn.patterns.surface_patterns",
-            "weighting": weighting,
-            "special_tokens": "kept",
-            "batch_size": batch_size,
-        },
+        "model": {"name": source.model, "revision": source.revision, "attention": source.attention}
+        | _provenance.of_model(ext),
+        "settings": {"special_tokens": "kept", "batch_size": batch_size},
         "machine": _provenance.machine(ext),
         "versions": _provenance.versions(),
         "missing": [section.name for section in SECTIONS if not section.is_ready(results)],
     }
-    if results.surface is not None:
-        source = results.surface.source
-        record["model"] |= {"name": source.model, "revision": source.revision, "attention": source.attention}
-        record["used"] = {"sequences": results.surface.sequences, "tokens": results.surface.queries}
-        for name in ("skipped", "truncated"):
-            record[name] = [{"index": i, "reason": reason} for i, reason in getattr(results.surface, name)]
+    if corpus is not None and surface is not None:
+        record["settings"] |= {"statistics": "bertattn.patterns.surface_patterns", "weighting": weighting}
+        record["text"] = corpus.record
+        record["used"] = {"sequences": surface.sequences, "tokens": surface.queries}
+        record["skipped"] = _listed(surface.skipped)
+        record["truncated"] = _listed(surface.truncated)
+    if gold is not None and relations is not None:
+        record["treebank"] = gold.record | {
+            "sentences_used": relations.sentences,
+            "words_used": relations.count(),
+            "words_without_governor": relations.without_governor,
+            "skipped": _listed(relations.skipped),
+        }
+        record["settings"] |= {
+            name: getattr(relations, name) for name in ("punct", "root", "subtypes", "poss_mode", "candidates")
+        }
     return record
+
+
+def _one_source(results: Results) -> Source:
+    from bertattn.tensor import Source
+
+    for one in (results.surface, results.relations):
+        if one is not None:
+            return one.source
+    return Source()
+
+
+def _listed(left_out: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
+    return [{"index": i, "reason": reason} for i, reason in left_out]
 
 
 def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Sequence[str]) -> tuple[str, ...]:
@@ -207,6 +263,9 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
         results.surface.save(folder / "surface_patterns.json")
     if results.example is not None:
         storage.save(folder / "figure1.safetensors", results.example)
+    if results.relations is not None:
+        results.relations.to_csv(folder / "relation_scores.csv")
+        results.relations.save(folder / "relation_scores.json")
     model = record["model"]
     title = f"What {model['name'] or model['architecture']} attends to"
     page = _page.page(
@@ -217,24 +276,37 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
 
 
 def _lead(results: Results, record: dict[str, Any]) -> str:
-    """What was run on what, in two sentences."""
-    model, summary = record["model"], results.surface
-    if summary is None:
-        return f"{model['architecture']} with {model['parameters']:,} parameters."
-    sequences = f"{summary.sequences} sequence{'s' if summary.sequences != 1 else ''}"
+    """What was run on what."""
+    model, surface, relations = record["model"], results.surface, results.relations
+    ran = []
+    if surface is not None:
+        ran.append(
+            f"{_many(surface.sequences, 'sequence')} of {surface.queries / surface.sequences:.0f} tokens on average "
+            f"({len(surface.skipped) or 'none'} left out, {len(surface.truncated) or 'none'} cut)"
+        )
+    if relations is not None:
+        ran.append(
+            f"{_many(relations.sentences, 'sentence')} of a treebank with {relations.count():,} words "
+            f"({len(relations.skipped) or 'none'} left out)"
+        )
+    one = surface or relations
+    heads = f", {len(one.layers)} layers of {len(one.heads)} attention heads" if one is not None else ""
     return (
-        f"{model['architecture']}, {len(summary.layers)} layers of {len(summary.heads)} attention heads, "
-        f"{model['parameters']:,} parameters, ran on {sequences} of {summary.queries / summary.sequences:.0f} tokens "
-        f"on average; {len(summary.skipped) or 'none'} left out, {len(summary.truncated) or 'none'} cut. "
+        f"{model['architecture']}{heads}, {model['parameters']:,} parameters, ran on {' and on '.join(ran)}. "
         "Heads are written layer-head, counted from 1: 3-9 is the ninth head of the third layer."
     )
 
 
-def _command(model: object, out: object, text: Sequence[Path], options: dict[str, Any]) -> str:
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _command(model: object, out: object, files: dict[str, list[Path]], options: dict[str, Any]) -> str:
     """The command line that does the same: options that have their default are left out."""
     words = ["bertattn", "report", "--model", str(model)]
-    for path in text:
-        words += ["--text", str(path)]
+    for name, paths in files.items():
+        for path in paths:
+            words += [f"--{name}", str(path)]
     for name, value in options.items():
         if value is not None and value != DEFAULTS.get(name):
             words += [f"--{name.replace('_', '-')}", str(value)]

@@ -15,6 +15,7 @@ from bertattn.inputs import TextPair
 from bertattn.segments import paragraph_segments
 
 if TYPE_CHECKING:
+    from bertattn.annotation import Sentence
     from bertattn.extract import Extractor, Input
 
 # Figure 1 is legible only for a short text.
@@ -88,6 +89,26 @@ def of_files(
         },
     }
     return Corpus(segments, chosen, record)
+
+
+@dataclass(frozen=True)
+class Treebank:
+    """The gold sentences of a report, and what they were read from."""
+
+    sentences: Sequence[Sentence]
+    record: dict[str, Any]
+
+
+def of_treebank(paths: Sequence[Path]) -> Treebank:
+    sentences: list[Sentence] = []
+    files = []
+    for path in paths:
+        read = readers.read_conllu(path)
+        files.append(file_record(path) | {"sentences": len(read), "words": sum(map(len, read))})
+        sentences += read
+    if not sentences:
+        raise InputError(f"there is no sentence in {', '.join(map(str, paths))}; is it a CoNLL-U file?")
+    return Treebank(sentences, {"files": files})
 
 
 def of_inputs(inputs: Iterable[Input], *, example: str | TextPair | None) -> Corpus:

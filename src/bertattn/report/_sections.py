@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 import numpy as np
 
 from bertattn import _arrays, figures
-from bertattn.errors import ValidationError
+from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads import BestHead, BestHeads, RelationScores, best_heads, cross_fit
 from bertattn.statistics import Summary
 from bertattn.tensor import AttentionTensor, format_head
 
@@ -24,6 +25,15 @@ __all__ = ["SECTIONS", "Picture", "Results", "Section", "Shown", "Table"]
 T = TypeVar("T")
 
 TOP = 3
+FOLDS = 5
+# Sentences of Figure 5: how many with a word found and not found, and how long, in words.
+EXAMPLES_FOUND, EXAMPLES_MISSED = 2, 1
+EXAMPLE_LENGTHS = (5, 14)
+RULE = (
+    "A head predicts that a word hangs on the word that it attends to most (from_dependent), on the word that "
+    "attends most to it (to_dependent), or on the word whose own attention peaks at it (from_governor). Special tokens "
+    "are left out. All words count, punctuation and roots too; a head can never find a root."
+)
 
 
 @dataclass(frozen=True)
@@ -33,10 +43,14 @@ class Results:
     Args:
         surface: `patterns.surface_patterns` over the text.
         example: the maps of the short text of Figure 1.
+        relations: `heads.score_relations` over the treebank.
+        relation_examples: the maps of some of its sentences.
     """
 
     surface: Summary | None = None
     example: AttentionTensor | None = None
+    relations: RelationScores | None = None
+    relation_examples: tuple[AttentionTensor, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -316,6 +330,115 @@ def _entropy(results: Results) -> Shown:
     )
 
 
+def relation_examples(scores: RelationScores) -> list[int]:
+    """The numbers of a few short sentences for "heads at work": the clearest relation found, and not found."""
+    best = _clearest(scores)
+    if best is None:
+        return []
+    cases = scores.cases(best.relation, best.head, direction=best.direction)
+    chosen: list[int] = []
+    for found, count in ((True, EXAMPLES_FOUND), (False, EXAMPLES_MISSED)):
+        fitting = [
+            case["sentence"]
+            for case in cases
+            if case["found"] is found and EXAMPLE_LENGTHS[0] <= scores.lengths[case["sentence"]] <= EXAMPLE_LENGTHS[1]
+        ]
+        chosen += [one for one in dict.fromkeys(fitting) if one not in chosen][:count]
+    return chosen
+
+
+def _min_count(scores: RelationScores) -> int:
+    """100 words, as the paper's code has it; fewer in a small treebank."""
+    return 100 if scores.count() >= 10_000 else 20
+
+
+def _clearest(scores: RelationScores) -> BestHead | None:
+    """The relation whose best head is furthest above the baseline."""
+    rows = best_heads(scores, min_count=_min_count(scores), directions=scores.directions[:1]).rows[1:]
+    return max(rows, key=lambda row: row.accuracy - row.baseline, default=None)
+
+
+def _held_out(scores: RelationScores, min_count: int) -> BestHeads | None:
+    """Cross-fitted, by document where there are enough; None where even sentences are too few."""
+    documents = len(set(scores.documents)) if None not in scores.documents else 0
+    try:
+        if documents >= FOLDS:
+            return cross_fit(scores, folds=FOLDS, min_count=min_count)
+        return cross_fit(scores, folds=FOLDS, by="sentence", min_count=min_count)
+    except (SelectionError, ValidationError):  # a relation that one fold alone has, or fewer sentences than folds
+        return None
+
+
+def _relations(results: Results) -> Shown:
+    scores = _given(results.relations)
+    min_count = _min_count(scores)
+    table, held_out = best_heads(scores, min_count=min_count), _held_out(scores, min_count)
+    rows = [
+        {
+            "relation": row.relation,
+            "words": row.count,
+            "head": row.head,
+            "direction": row.direction,
+            "accuracy": row.accuracy,
+            "low": row.low,
+            "high": row.high,
+            "held out": float("nan") if held_out is None else held_out[row.relation].accuracy,
+            "offset": f"{row.offset:+d}",
+            "baseline": row.baseline,
+        }
+        for row in table.rows
+    ]
+    clearest = _clearest(scores)
+    pictures = [
+        Picture(
+            "table1",
+            figures.relation_figure(table, figure=_blank()),
+            "For each relation the head that finds the governor most often, with its 95% interval, and what the best "
+            "fixed offset finds. Heads and offsets are picked on the same words.",
+            "Accuracy of the best head and of the best fixed offset, relation by relation.",
+        )
+    ]
+    if clearest is not None and results.relation_examples:
+        pictures.append(
+            Picture(
+                "figure5",
+                figures.heads_at_work(results.relation_examples, clearest.head, clearest.relation, figure=_blank()),
+                f"Head {clearest.head} on {clearest.relation}: the attention of the words with this relation (left) is "
+                "blue where, special tokens aside, most of it goes to the governor, and orange where it does not; all "
+                "other attention is grey. (As Figure 5 of Clark et al. 2019.)",
+                f"Attention of head {clearest.head} in single sentences, as lines between words.",
+                wide=True,
+            )
+        )
+    picking = (
+        "Heads and offsets are picked on the words that they are scored on, as in the paper's Table 1; “held out” "
+        f"picks them on the other {FOLDS - 1} of {FOLDS} parts of the treebank. Intervals are by bootstrap over "
+        "sentences; they do not cover the picking."
+    )
+    shares = ("accuracy", "low", "high", "held out", "baseline")
+    highlight = []
+    if clearest is not None:
+        highlight.append(
+            f"Head {clearest.head} finds the governor of {clearest.accuracy:.1%} of {clearest.count:,} words with the "
+            f"relation {clearest.relation} (95% CI {clearest.low:.1%} to {clearest.high:.1%}); the best fixed offset, "
+            f"{clearest.offset:+d}, finds {clearest.baseline:.1%}."
+        )
+    return Shown(
+        text=(RULE, picking),
+        pictures=tuple(pictures),
+        tables=(
+            Table(
+                "relations",
+                f"The best head for each relation with at least {min_count} words.",
+                rows,
+                percent=shares,
+                bars=("accuracy", "baseline"),
+            ),
+        ),
+        highlights=tuple(highlight),
+    )
+
+
 def _blank() -> Figure:
     """A figure that pyplot does not know, so that nothing keeps it."""
     from matplotlib.figure import Figure
@@ -341,4 +464,11 @@ SECTIONS: Final[tuple[Section, ...]] = (
     ),
     Section("surface", "Surface patterns", ("surface",), TEXT, _surface),
     Section("entropy", "How broadly heads attend", ("surface",), TEXT, _entropy),
+    Section(
+        "relations",
+        "Dependency relations",
+        ("relations",),
+        "Give a treebank: --treebank FILE, in CoNLL-U (in Python: treebank=).",
+        _relations,
+    ),
 )
