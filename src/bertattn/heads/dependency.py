@@ -6,7 +6,7 @@ import base64
 import dataclasses
 import html
 import operator
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
 
@@ -32,8 +32,9 @@ Use: TypeAlias = Literal["include", "exclude"]
 Subtypes: TypeAlias = Literal["keep", "fold"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)
-# A possessive's own word: "the dog 's tail" may hang "tail" on "dog" or on "'s".
+# The possessor's own ending, to which the possessor may owe its governor: "the dog 's tail".
 CLITICS: Final = ("'s", "’s", "'", "’", "s'")
+RELEASED_CLITICS: Final = ("'s", "s'")
 POSSESSIVE: Final = ("poss", "nmod:poss")
 
 
@@ -68,16 +69,16 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
     """
     _one_of("direction", direction, DIRECTIONS)
     weights = _word_weights(attention)
+    masked = _candidates(weights)
     if direction == "from_governor":
-        masked = _candidates(weights)
         peaks = _peaks(masked, -1)
         at = np.where(
             peaks[..., None, :] == np.arange(weights.shape[-1])[:, None], masked.max(-1)[..., None, :], -np.inf
         )
-        found = np.where((at > -np.inf).any(-1), at.argmax(-1), -2) + 1
+        found = np.where((at > -np.inf).any(-1), at.argmax(-1), -1)
     else:
-        found = _peaks(_candidates(weights), -1 if direction == "from_dependent" else -2)
-        found = np.where(found >= 0, found + 1, -1)
+        found = _peaks(masked, -1 if direction == "from_dependent" else -2)
+    found = np.where(found >= 0, found + 1, -1)
     predicted: Array = _arrays.like(found, attention.weights, dtype="int64")
     return predicted
 
@@ -153,7 +154,19 @@ class RelationScores(Result):
                 f"there are {len(self.lengths)} lengths of sentences but {len(self.ids)} ids and "
                 f"{len(self.documents)} documents"
             )
-        for name, kind in (("punct", Use), ("root", Use), ("subtypes", Subtypes)):
+        for name, below in (("relation", len(self.relations)), ("sentence", len(self.lengths))):
+            numbers = getattr(self, name)
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < below:
+                raise ValidationError(f"{name} must number from 0 to {below - 1}, but goes to {numbers.max()}")
+        if (np.diff(self.sentence) < 0).any():
+            raise ValidationError("the words must stand in the order of their sentences")
+        for name, kind in (
+            ("punct", Use),
+            ("root", Use),
+            ("subtypes", Subtypes),
+            ("poss_mode", PossMode),
+            ("candidates", Candidates),
+        ):
             _one_of(name, getattr(self, name), get_args(kind))
 
     @property
@@ -207,11 +220,15 @@ class RelationScores(Result):
 
     def correct(self, relation: str = "all") -> Numpy:
         """int `[direction, layer, head]`: the words of a relation whose governor is found."""
-        found: Numpy = self._bits(self._words(relation)).sum(0, dtype=np.int64).reshape(self.shape)
-        return found
+        found = np.zeros(int(np.prod(self.shape)), dtype=np.int64)
+        for block in _blocks(self._words(relation)):
+            found += self._bits(block).sum(0, dtype=np.int64)
+        return found.reshape(self.shape)
 
     def accuracy(self, relation: str = "all", *, direction: Direction | None = None) -> Numpy:
         """`[direction, layer, head]`, or `[layer, head]` of one direction: the fraction of a relation's words found.
+
+        NaN where no word at all is counted.
 
         Args:
             relation: its name; "all" are all words that are counted.
@@ -220,7 +237,7 @@ class RelationScores(Result):
         Raises:
             SelectionError: no word has the relation, or the direction was not scored.
         """
-        values: Numpy = self.correct(relation) / self.count(relation)
+        values: Numpy = self.correct(relation) / (self.count(relation) or np.nan)
         if direction is None:
             return values
         if direction not in self.directions:
@@ -233,7 +250,7 @@ class RelationScores(Result):
         words = self._words(relation)
         counts = np.bincount(self.sentence[words], minlength=self.sentences)
         found = np.zeros((self.sentences, int(np.prod(self.shape))), dtype=np.int32)
-        for block in np.array_split(words, -(-len(words) // 8192)):  # bits take eight times their bytes
+        for block in _blocks(words):
             starts = np.flatnonzero(np.diff(self.sentence[block], prepend=-1))
             found[self.sentence[block[starts]]] += np.add.reduceat(self._bits(block), starts, axis=0, dtype=np.int32)
         return found.reshape(self.sentences, *self.shape), counts
@@ -288,14 +305,23 @@ class RelationScores(Result):
         return best_heads(self, relations=[relation], **options)[relation]
 
     def select(self, sentences: Any, /) -> RelationScores:
-        """The scores of some sentences, by number; the others are as if they had not been there.
+        """The scores of some sentences, by number; the others, and inputs left out, are as if they had not been there.
 
         Args:
-            sentences: their numbers, or a boolean mask; each is counted once.
+            sentences: their numbers, or a boolean mask; each is counted once, in the order of the corpus.
+
+        Raises:
+            SelectionError: numbers of no sentences, or a mask of another length.
         """
-        chosen = np.arange(self.sentences)[np.asarray(sentences)]
+        asked = np.asarray(sentences)
         kept = np.zeros(self.sentences, dtype=bool)
-        kept[chosen] = True
+        try:
+            kept[asked if asked.size or asked.dtype == bool else []] = True
+        except IndexError:
+            raise SelectionError(
+                f"sentences must be numbers from 0 to {self.sentences - 1}, or one True or False for each, but are "
+                f"{sentences!r:.60}"
+            ) from None
         words = kept[self.sentence]
         renumbered = np.cumsum(kept) - 1
         return dataclasses.replace(
@@ -308,6 +334,8 @@ class RelationScores(Result):
             lengths=self.lengths[kept],
             ids=tuple(name for name, keep in zip(self.ids, kept, strict=True) if keep),
             documents=tuple(name for name, keep in zip(self.documents, kept, strict=True) if keep),
+            without_governor=int(self.lengths[kept].sum() - words.sum()),
+            skipped=(),
         )
 
     def __add__(self, other: object) -> RelationScores:
@@ -371,7 +399,7 @@ class RelationScores(Result):
         """The paper's Table 1: the best head of each relation with 100 words or more; see `best_heads`."""
         from bertattn.heads.selection import best_heads
 
-        return f"{self!r}\n{best_heads(self)}"
+        return f"{self!r}\n{best_heads(self)}" if self.count() else repr(self)
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
@@ -393,7 +421,7 @@ class RelationScores(Result):
                                 "name": format_head(layer, head),
                                 "count": count,
                                 "correct": int(correct[d, i, j]),
-                                "accuracy": float(correct[d, i, j] / count),
+                                "accuracy": float(correct[d, i, j] / count) if count else float("nan"),
                             }
                         )
         return rows
@@ -490,8 +518,10 @@ def score_relations(
         punct, root, subtypes: which words count: see `RelationScores.counting`. Can be changed afterwards.
         poss_mode: for words with the relation `poss` or `nmod:poss`. "none" treats them as any others; "either" also
             accepts the prediction for their clitic ('s), as the paper describes; "clark" follows the released code:
-            where the next word is 's or s', its prediction replaces theirs, unless theirs is the last word.
-        candidates: "words" may all be predicted; "no_punct" never predicts words with the relation `punct`.
+            where the next word is 's or s', its prediction replaces theirs, unless theirs is the last word. "clark"
+            leaves "from_governor", which the released code does not have, as it is.
+        candidates: "words" may all be predicted; "no_punct" never predicts words with the relation `punct` (nor, in
+            "from_governor", as dependents).
         progress: show a bar.
 
     Returns:
@@ -503,7 +533,8 @@ def score_relations(
     Raises:
         ValidationError: an empty stream, maps without gold trees, sentences that do not fit their maps, an unknown
             option.
-        AlignmentError: tokens that do not know their words.
+        AlignmentError: tokens that do not know their words, or words without a token.
+        MeasureError: cross-attention.
 
     Examples:
         >>> from bertattn import Axis
@@ -514,6 +545,8 @@ def score_relations(
         >>> scores.accuracy("nsubj", direction="from_dependent"), scores.accuracy("obj", direction="from_dependent")
         (array([[1.]]), array([[0.]]))
     """
+    if isinstance(directions, str):
+        raise ValidationError(f"directions must be a sequence, but is {directions!r}; write [{directions!r}]")
     asked = tuple(directions)
     for direction in asked:
         _one_of("directions", direction, DIRECTIONS)
@@ -540,11 +573,11 @@ def score_relations(
                 counter.add(attention, index)
                 bar.update()
     except BaseException as error:
-        if counter.lengths:
+        if counter.inputs:
             error.partial = counter.scores(stream, **options)  # type: ignore[attr-defined]
-            error.add_note(f"the {counter.read} inputs scored so far are in this exception's .partial")
+            error.add_note(f"the {len(counter.inputs)} inputs scored so far are in this exception's .partial")
         raise
-    if not counter.lengths:
+    if not counter.inputs:
         skipped = len(getattr(stream, "skipped", ()))
         raise ValidationError(
             f"the stream gave no maps{f': all {skipped} inputs were skipped' if skipped else ''}; "
@@ -553,22 +586,33 @@ def score_relations(
     return counter.scores(stream, **options)
 
 
+@dataclass(frozen=True)
+class _Scored:
+    """One sentence: for each word with a governor (relation, position, governor) and its bits."""
+
+    words: Numpy
+    hits: Numpy
+    length: int
+    id: str | None
+    document: str | None
+
+
 class _Counter:
     """What `score_relations` has found so far."""
 
     def __init__(self, directions: tuple[Direction, ...], poss_mode: PossMode, candidates: Candidates) -> None:
         self.directions, self.poss_mode, self.candidates = directions, poss_mode, candidates
         self.numbers: dict[str, int] = {}
-        self.words: list[Numpy] = []  # relation, sentence, position, governor
-        self.hits: list[Numpy] = []
-        self.lengths: list[int] = []
-        self.ids: list[str | None] = []
-        self.documents: list[str | None] = []
-        self.read = self.without_governor = 0
+        self.inputs: list[list[_Scored]] = []
         self.first: AttentionTensor | None = None
 
     def add(self, attention: AttentionTensor, index: int) -> None:
-        gold = getattr(attention, "annotation", None)
+        if not isinstance(attention, AttentionTensor):
+            raise ValidationError(
+                f"entry {index} of the stream is no AttentionTensor but {attention!r:.60}; give maps, such as "
+                "extractor.extract(sentences)"
+            )
+        gold = attention.annotation
         if not isinstance(gold, Sentence | DocumentWindow):
             raise ValidationError(
                 f"map {index} of the stream has no gold tree (its annotation is {type(gold).__name__}); extract from "
@@ -586,54 +630,59 @@ class _Counter:
                 f"map {index} of the stream has {weights.shape[-1]} words but its annotation {words}; "
                 "were words dropped?"
             )
+        document = gold.document
         start = 0
+        scored = []
         for sentence in sentences:
             end = start + len(sentence)
-            self._add_sentence(sentence, weights[..., start:end, start:end], gold)
+            scored.append(self._scored(sentence, weights[..., start:end, start:end], sentence.document or document))
             start = end
-        self.read += 1
+        self.inputs.append(scored)  # all of an input or, when interrupted, nothing of it
 
-    def _add_sentence(self, sentence: Sentence, weights: Numpy, gold: Sentence | DocumentWindow) -> None:
+    def _scored(self, sentence: Sentence, weights: Numpy, document: str | None) -> _Scored:
         n = len(sentence)
         governors = np.array([-1 if g is None else g for g in sentence.governors or (None,) * n])
         labels = [relation or "_" for relation in sentence.relations or (None,) * n]
         known = np.flatnonzero(governors >= 0)
-        self.without_governor += n - len(known)
         number = [self.numbers.setdefault(labels[i], len(self.numbers)) for i in known]
-        rows = np.stack([number, np.full(len(known), len(self.lengths)), known + 1, governors[known]])
-        self.words.append(rows.astype(np.int32))
-        marks = np.array([label.partition(":")[0] == "punct" for label in labels])
         masked = _candidates(weights)
-        clitics = _clitics(sentence, labels) if self.poss_mode != "none" else {}
-        found = []
-        for direction in self.directions:
-            axis = -2 if direction == "to_dependent" else -1
-            if self.candidates == "no_punct":
+        clitics = {} if self.poss_mode == "none" else _clitics(sentence, labels, self.poss_mode)
+        marks = [i for i, label in enumerate(labels) if label.partition(":")[0] == "punct"]
+        barred = marks if self.candidates == "no_punct" else []
+        peaks: dict[int, Numpy] = {}
+        for axis in {-2 if direction == "to_dependent" else -1 for direction in self.directions}:
+            allowed = masked
+            if barred:
                 allowed = masked.copy()
-                allowed[(..., marks, slice(None)) if axis == -2 else (..., marks)] = -np.inf
-                peaks = _peaks(allowed, axis)
-            else:
-                peaks = _peaks(masked, axis)
-            found.append(self._found(peaks, direction, governors, clitics))
-        bits = np.stack(found)[..., known].reshape(-1, len(known))
-        self.hits.append(np.packbits(bits, axis=0).T)
-        self.lengths.append(n)
-        self.ids.append(sentence.id)
-        self.documents.append(sentence.document or (gold.document if isinstance(gold, DocumentWindow) else None))
+                allowed[(..., barred, slice(None)) if axis == -2 else (..., barred)] = -np.inf
+            peaks[axis] = _peaks(allowed, axis)
+        bits = np.empty((len(self.directions), *weights.shape[:2], n), dtype=bool)
+        for i, direction in enumerate(self.directions):
+            bits[i] = self._found(peaks[-2 if direction == "to_dependent" else -1], direction, governors, clitics)
+        if len(known) < n:
+            bits = bits[..., known]
+        return _Scored(
+            np.array([number, known + 1, governors[known]], dtype=np.int32),
+            np.packbits(bits.reshape(int(np.prod(bits.shape[:3])), len(known)), axis=0).T,
+            n,
+            sentence.id,
+            document,
+        )
 
     def _found(self, peaks: Numpy, direction: Direction, governors: Numpy, clitics: dict[int, int]) -> Numpy:
         """bool `[layer, head, word]`."""
-        arcs = np.maximum(governors - 1, 0)
+        # No peak is at -2; the root and unknown governors are found by no head.
+        arcs = np.where(governors > 0, governors - 1, -2)
         if direction == "from_governor":
-            peaks = peaks[..., arcs]
-            found: Numpy = (peaks == np.arange(len(governors))) & (governors > 0)
+            peaks = peaks[..., np.maximum(arcs, 0)]
+            found: Numpy = (peaks == np.arange(len(governors))) & (arcs >= 0)
             if self.poss_mode == "either":
                 for word, clitic in clitics.items():
-                    found[..., word] |= (peaks[..., word] == clitic) & (governors[word] > 0)
+                    found[..., word] |= (peaks[..., word] == clitic) & (arcs[word] >= 0)
             return found
-        found = (peaks == arcs) & (governors > 0)
+        found = peaks == arcs
         for word, clitic in clitics.items():
-            of_clitic = (peaks[..., clitic] == arcs[word]) & (governors[word] > 0)
+            of_clitic = peaks[..., clitic] == arcs[word]
             if self.poss_mode == "either":
                 found[..., word] |= of_clitic
             else:  # the released code guards by the prediction, where it means the word
@@ -645,44 +694,63 @@ class _Counter:
         first = self.first
         if first is None:
             raise ValidationError("nothing was scored")
-        order = sorted(self.numbers)
-        renumbered = np.argsort(np.argsort(list(self.numbers))) if self.numbers else np.zeros(0, dtype=int)
-        relation, sentence, position, governor = np.concatenate(self.words, axis=1)
+        sentences = [scored for one in self.inputs for scored in one]
+        number, position, governor = np.concatenate([scored.words for scored in sentences], axis=1)
+        counts = [scored.words.shape[1] for scored in sentences]
+        names = list(self.numbers)
+        used = sorted(names[i] for i in np.unique(number))
+        renumbered = np.array([used.index(name) if name in used else -1 for name in names], dtype=np.int32)
+        lengths = np.array([scored.length for scored in sentences])
         return RelationScores(
             first.layers,
             first.heads,
             self.directions,
-            tuple(order),
-            renumbered[relation] if len(relation) else relation,
-            sentence,
+            tuple(used),
+            renumbered[number] if names else number,
+            np.repeat(np.arange(len(sentences)), counts),
             position,
             governor,
-            np.concatenate(self.hits),
-            np.array(self.lengths),
-            tuple(self.ids),
-            tuple(self.documents),
+            np.concatenate([scored.hits for scored in sentences]),
+            lengths,
+            tuple(scored.id for scored in sentences),
+            tuple(scored.document for scored in sentences),
             poss_mode=self.poss_mode,
             candidates=self.candidates,
-            without_governor=self.without_governor,
+            without_governor=int(lengths.sum()) - len(number),
             skipped=tuple(sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))),
             source=first.source or Source(),
             **options,
         )
 
 
-def _clitics(sentence: Sentence, labels: list[str]) -> dict[int, int]:
+def _clitics(sentence: Sentence, labels: list[str], mode: PossMode) -> dict[int, int]:
     """For each possessive word the number of its 's, both counted from 0, where there is one."""
     found = {}
-    governors = sentence.governors or ()
+    words = sentence.words
+    governors = sentence.governors or (None,) * len(words)
     for i, label in enumerate(labels):
         if label not in POSSESSIVE:
             continue
-        for j, word in enumerate(sentence.words):
-            attached = governors[j] == i + 1 and labels[j].partition(":")[0] in ("case", "possessive")
-            if word in CLITICS and (attached or j == i + 1):
+        if mode == "clark":
+            if words[i + 1 : i + 2] and words[i + 1] in RELEASED_CLITICS:
+                found[i] = i + 1
+            continue
+        attached = [
+            j
+            for j, governor in enumerate(governors)
+            if governor == i + 1 and labels[j].partition(":")[0] in ("case", "possessive")
+        ]
+        for j in (*attached, i + 1):
+            if j < len(words) and words[j].lower() in CLITICS:
                 found[i] = j
                 break
     return found
+
+
+def _blocks(words: Numpy) -> Iterator[Numpy]:
+    """A part at a time: bits take eight times their bytes."""
+    for start in range(0, len(words), 8192):
+        yield words[start : start + 8192]
 
 
 def _range(numbers: tuple[int, ...]) -> str:
@@ -696,26 +764,84 @@ def _one_of(name: str, value: object, choices: tuple[Any, ...]) -> None:
 
 
 def _word_weights(attention: AttentionTensor) -> Numpy:
-    """`[layer, head, word, word]` without special tokens, not renormalized."""
+    """`[layer, head, word, word]` without special tokens, not renormalized; an array of its own or a view."""
     if attention.source is not None and attention.source.attention == "cross":
         raise MeasureError("a governor is a word of the same sequence, but these are maps of cross-attention")
+    tokens = _tokens_of_words(attention)
+    if tokens is not None:
+        return _merged(attention, tokens)
     words = merge_subwords(attention) if attention.unit == "token" else attention
     if words.queries.roles is not None and bool(words.queries.special.any()):
         words = drop_special(words, renormalize=False)
-    weights = np.asarray(_arrays.to_numpy(_arrays.detach(words.weights)))
+    weights = _arrays.to_numpy(_arrays.detach(words.weights))
     if weights.shape[-1] != weights.shape[-2]:
         raise MeasureError(
             f"a governor is a word of the same sequence, but there are {weights.shape[-2]} queries and "
             f"{weights.shape[-1]} keys"
         )
-    return weights
+    if words.keys is not words.queries and words.keys.tokens != words.queries.tokens:
+        raise MeasureError("a governor is a word of the same sequence, but queries and keys are different words")
+    return _single(weights)
+
+
+def _tokens_of_words(attention: AttentionTensor) -> list[list[int]] | None:
+    """The tokens of each word, where there is nothing but whole words and special tokens; otherwise None.
+
+    That is nearly always. Merging them is then one product, without the axes of `merge_subwords` and `drop_special`.
+    """
+    axis = attention.queries
+    plain = attention.unit == "token" and attention.keys is axis and "norm" not in attention.measure
+    # merge_subwords rounds to the dtype it was given, and NumPy cannot round to bfloat16.
+    plain = plain and _arrays.dtype_name(attention.weights) != "bfloat16"
+    if not plain or axis.word_ids is None or axis.roles is None or bool(attention.empty_rows.any()):
+        return None
+    tokens: list[list[int]] = []
+    for i, (entry, special) in enumerate(zip(axis.word_ids, axis.special.tolist(), strict=True)):
+        if (entry is None) != special or isinstance(entry, tuple):
+            return None
+        if entry is None:
+            continue
+        if entry == len(tokens):
+            tokens.append([i])
+        elif entry == len(tokens) - 1:
+            tokens[-1].append(i)
+        else:
+            return None
+    return tokens if tokens and len(tokens) == len(axis.words or tokens) else None
+
+
+def _merged(attention: AttentionTensor, tokens: list[list[int]]) -> Numpy:
+    """What `merge_subwords` and `drop_special` give."""
+    weights = _arrays.to_numpy(_arrays.detach(attention.weights))
+    dtype = weights.dtype
+    weights = _single(weights)
+    layers, heads, count, _ = weights.shape
+    if all(len(word) == 1 for word in tokens):
+        kept = [word[0] for word in tokens]
+        if kept[-1] - kept[0] + 1 == len(kept):
+            return weights[..., kept[0] : kept[-1] + 1, kept[0] : kept[-1] + 1]
+        return weights[..., kept, :][..., kept]
+    sums = np.zeros((count, len(tokens)), dtype=weights.dtype)
+    means = np.zeros((len(tokens), count), dtype=weights.dtype)
+    for i, word in enumerate(tokens):
+        sums[word, i] = 1
+        means[i, word] = 1 / len(word)
+    to_words: Numpy = (weights.reshape(-1, count) @ sums).reshape(layers, heads, count, len(tokens))
+    return _single(np.matmul(means, to_words).astype(dtype, copy=False))
+
+
+def _single(weights: Numpy) -> Numpy:
+    """Half precision as single, in which the same numbers are compared faster."""
+    return weights.astype(np.float32) if weights.dtype == np.float16 else weights
 
 
 def _candidates(weights: Numpy) -> Numpy:
     """A copy in which what cannot be predicted is -inf: the word itself, and NaN."""
     n = weights.shape[-1]
-    masked = np.where(np.isnan(weights), -np.inf, weights)
+    masked = np.array(weights)
     masked[..., np.arange(n), np.arange(n)] = -np.inf
+    if np.isnan(masked.sum()):
+        masked[np.isnan(masked)] = -np.inf
     return masked
 
 
@@ -724,9 +850,11 @@ def _peaks(masked: Numpy, axis: int) -> Numpy:
 
     -1 where no candidate has any weight: of equal zeros none is preferred.
     """
-    best = masked.argmax(axis)
+    best: Numpy = masked.argmax(axis)
     top = masked.max(axis)
     nothing = top == -np.inf
     if (top == 0).any():  # of a signed measure 0 may be the largest
         nothing |= (top == 0) & ~((masked != 0) & (masked > -np.inf)).any(axis)
-    return np.where(nothing, -1, best)
+    if nothing.any():
+        best[nothing] = -1
+    return best

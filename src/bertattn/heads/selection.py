@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, Self, TypeAlias
 
 import numpy as np
 
+from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads.dependency import Direction, RelationScores
@@ -191,7 +192,7 @@ def best_heads(
 
     Raises:
         SelectionError: a relation that no word has, or a direction that was not scored.
-        ValidationError: scores of other heads or options in `picked_on`.
+        ValidationError: scores of another model, of other heads or options in `picked_on`; no directions or offsets.
 
     Examples:
         >>> from bertattn import AttentionTensor, Axis, Sentence
@@ -207,6 +208,7 @@ def best_heads(
     _check_alike(scores, source)
     names = _relations(scores, relations, min_count)
     allowed = _allowed(scores, directions)
+    offsets = _checked_offsets(offsets)
     picks = [_pick(source, name, allowed) for name in names]
     tried = [_pick_offset(source, name, offsets) for name in names]
     found, counts = [], []
@@ -219,8 +221,8 @@ def best_heads(
         scores,
         names,
         [_named(scores, cell) for cell in picks],
-        np.stack(found, 1),
-        np.stack(counts, 1),
+        found,
+        counts,
         tried,
         [scores.offset_by_sentence(name, offset=o).sum() for name, o in zip(names, tried, strict=True)],
         picked_on="the same words" if picked_on is None else "other words",
@@ -262,6 +264,7 @@ def cross_fit(
     part = _parts(scores, folds, by=by, seed=seed)
     names = _relations(scores, relations, min_count)
     allowed = _allowed(scores, directions)
+    offsets = _checked_offsets(offsets)
     rest = [scores.select(part != k) for k in range(folds)]
     heads, tried, found, counts, baselines, stability, optimism = [], [], [], [], [], [], []
     for name in names:
@@ -275,7 +278,7 @@ def cross_fit(
         found.append(held_out)
         counts.append(words)
         heads.append(_named(scores, int(cells[times.argmax()])))
-        tried.append(max(set(chosen), key=chosen.count))
+        tried.append(max(chosen, key=lambda o: (chosen.count(o), o)))
         baselines.append(sum(int(by_offset[o][part == k].sum()) for k, o in enumerate(chosen)))
         stability.append(float(times.max() / folds))
         same = flat[:, _pick(scores, name, allowed)].sum()
@@ -284,8 +287,8 @@ def cross_fit(
         scores,
         names,
         heads,
-        np.stack(found, 1),
-        np.stack(counts, 1),
+        found,
+        counts,
         tried,
         baselines,
         picked_on="other folds",
@@ -302,22 +305,21 @@ def split(
 
     Args:
         scores: of two documents (or sentences) at least.
-        share: about how many of the sentences go to the first part.
+        share: about how many of the sentences go to the first part; what is not torn apart makes it more or fewer.
         by: what is not torn apart.
         seed: of the choice.
 
     Raises:
-        ValidationError: a share that leaves one part empty, or no documents known.
+        ValidationError: a share that is not between 0 and 1, one document only, or none known.
     """
+    if not 0 < share < 1:
+        raise ValidationError(f"share must lie between 0 and 1, but is {share!r}")
     units = _units(scores, by)
-    order = np.random.default_rng(seed).permutation(int(units.max()) + 1)
-    sizes = np.bincount(units)[order]
-    first = order[np.cumsum(sizes) <= share * len(units)]
-    chosen = np.isin(units, first)
-    if not 0 < share < 1 or not chosen.any() or chosen.all():
-        raise ValidationError(
-            f"share={share} of {len(sizes)} {by}s leaves one part empty; take a share nearer to 0.5, or by='sentence'"
-        )
+    order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
+    if len(order) < 2:
+        raise ValidationError(f"{len(order)} {by} cannot be split in two" + "; pass by='sentence'" * (by != "sentence"))
+    sizes = np.cumsum(np.bincount(units)[order])[:-1]
+    chosen = np.isin(units, order[: 1 + np.abs(sizes - share * len(units)).argmin()])
     return scores.select(chosen), scores.select(~chosen)
 
 
@@ -330,7 +332,7 @@ class HeadTest:
         direction: its direction.
         accuracy: fraction of the words whose governor it finds.
         difference: how much that is above the baseline.
-        p: not adjusted.
+        p: one-sided, not adjusted.
         adjusted_p: for all heads and directions tested.
     """
 
@@ -386,6 +388,9 @@ def head_tests(
 ) -> HeadTests:
     """Which heads find a relation better than a fixed offset does, all heads and directions at once (methods E.3).
 
+    One-sided: heads below the baseline have a p near 1. An offset can "find" the root and a head cannot, so score
+    relations that hold roots, "all" among them, with `root="exclude"`.
+
     Signs of the differences between head and baseline are flipped by sentence. "max-statistic" (Westfall and Young
     1993) uses that heads are alike; "holm" and "benjamini-hochberg" adjust the single p-values.
 
@@ -405,6 +410,7 @@ def head_tests(
         raise ValidationError(
             f"correction must be 'max-statistic', 'holm' or 'benjamini-hochberg', but is {correction!r}"
         )
+    _relations(scores, [relation], 0)
     cells = np.flatnonzero(_allowed(scores, directions))
     right, words = scores.by_sentence(relation)
     flat = right.reshape(len(right), -1)[:, cells]
@@ -511,6 +517,9 @@ def compare(
                 f"the two scores are of other words (their {name} differ); score both models on the same sentences, "
                 "and leave out those that one of them could not read"
             )
+    labels = [np.array(one.relations, dtype=object)[one.relation] for one in (a, b)]
+    if not np.array_equal(labels[0], labels[1]):
+        raise ValidationError("the two scores name the relations of the same words differently; score both on one file")
     for name in ("punct", "root", "subtypes"):
         if getattr(a, name) != getattr(b, name):
             raise ValidationError(
@@ -530,6 +539,9 @@ def compare(
         rows.append((name, n, *_named(a, cells[0]), of_a.sum() / n, *_named(b, cells[1]), of_b.sum() / n))
         found.append(of_a - of_b)
         counts.append(words)
+    label = "the same words" if picked_on is None else "other words"
+    if not names:
+        return Comparison((), a.source.model, b.source.model, label, level, resamples, seed)
     differences, denominators = np.stack(found, 1), np.stack(counts, 1)
     interval = bootstrap_ci(differences, denominators, level=level, resamples=resamples, seed=seed)
     p = paired_permutation_test(
@@ -550,7 +562,6 @@ def compare(
         )
         for i, (name, n, head_a, direction_a, x, head_b, direction_b, y) in enumerate(rows)
     ]
-    label = "the same words" if picked_on is None else "other words"
     return Comparison(tuple(made), a.source.model, b.source.model, label, level, resamples, seed)
 
 
@@ -558,8 +569,8 @@ def _table(
     scores: RelationScores,
     names: Sequence[str],
     heads: Sequence[tuple[str, Direction]],
-    found: Numpy,
-    counts: Numpy,
+    found: Sequence[Numpy],
+    counts: Sequence[Numpy],
     offsets: Sequence[int],
     baselines: Sequence[Any],
     *,
@@ -568,17 +579,20 @@ def _table(
     optimism: Sequence[float],
     options: dict[str, Any],
 ) -> BestHeads:
-    interval = bootstrap_ci(found, counts, **options)
+    counted: dict[str, Any] = {"punct": scores.punct, "root": scores.root, "subtypes": scores.subtypes}
+    if not names:
+        return BestHeads((), **options, **counted)
+    interval = bootstrap_ci(np.stack(found, 1), np.stack(counts, 1), **options)
     rows = []
     for i, name in enumerate(names):
-        n = int(counts[:, i].sum())
+        n = int(counts[i].sum())
         rows.append(
             BestHead(
                 relation=name,
                 count=n,
                 head=heads[i][0],
                 direction=heads[i][1],
-                accuracy=float(found[:, i].sum() / n),
+                accuracy=float(found[i].sum() / n),
                 low=float(interval.low[i]),
                 high=float(interval.high[i]),
                 offset=offsets[i],
@@ -586,26 +600,29 @@ def _table(
                 picked_on=picked_on,
                 stability=stability[i],
                 optimism=optimism[i],
-                sentences=int((counts[:, i] > 0).sum()),
+                sentences=int((counts[i] > 0).sum()),
             )
         )
-    return BestHeads(tuple(rows), **options, punct=scores.punct, root=scores.root, subtypes=scores.subtypes)
+    return BestHeads(tuple(rows), **options, **counted)
 
 
 def _relations(scores: RelationScores, asked: Sequence[str] | None, min_count: int) -> list[str]:
     if asked is None:
         marks = ("punct", "root")  # the paper's table has neither
         names = [n for n in scores.relation_names() if scores.count(n) >= min_count and n not in marks]
-        return ["all", *names]
+        return ["all", *names] if scores.count() else []
     if isinstance(asked, str):
         raise ValidationError(f"relations must be a sequence of names, but is {asked!r}; write [{asked!r}]")
     for name in asked:
-        scores.count(name)  # raises where there is none
+        if not scores.count(name):
+            raise SelectionError("no word is counted: none has a governor, or punct and root leave them all out")
     return list(asked)
 
 
 def _allowed(scores: RelationScores, directions: Sequence[Direction] | None) -> Numpy:
     """bool `[cell]`: the cells of these directions."""
+    if directions is not None and (isinstance(directions, str) or not directions):
+        raise ValidationError(f"directions must be a sequence of names, at least one, but is {directions!r}")
     allowed = np.zeros(scores.shape, dtype=bool)
     for direction in scores.directions if directions is None else directions:
         if direction not in scores.directions:
@@ -622,6 +639,13 @@ def _pick(scores: RelationScores, relation: str, allowed: Numpy) -> int:
 def _pick_offset(scores: RelationScores, relation: str, offsets: Sequence[int]) -> int:
     """The offset that finds most words; of equal ones the largest."""
     return max(offsets, key=lambda o: (int(scores.offset_by_sentence(relation, offset=o).sum()), o))
+
+
+def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
+    given = _arrays.column("offsets", offsets, entry="offset")
+    if not given or not all(type(offset) is int for offset in given):
+        raise ValidationError(f"offsets must be whole numbers, at least one, but are {offsets!r:.60}")
+    return given
 
 
 def _named(scores: RelationScores, cell: int) -> tuple[str, Direction]:
@@ -649,13 +673,13 @@ def _units(scores: RelationScores, by: By) -> Numpy:
     if None in scores.documents:
         raise ValidationError("the sentences do not say which documents they are from; pass by='sentence'")
     numbers: dict[str | None, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in scores.documents])
+    return np.array([numbers.setdefault(name, len(numbers)) for name in scores.documents], dtype=np.int64)
 
 
 def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
     """For each sentence its fold; units are dealt out in random order."""
     units = _units(scores, by)
-    count = int(units.max()) + 1
+    count = int(units.max(initial=-1)) + 1
     if not 2 <= folds <= count:
         raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}")
     place = np.random.default_rng(seed).permutation(count)
@@ -663,8 +687,12 @@ def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
 
 
 def _check_alike(a: RelationScores, b: RelationScores) -> None:
-    for name in ("layers", "heads", "directions", "punct", "root", "subtypes"):
+    for name in ("layers", "heads", "directions", "punct", "root", "subtypes", "poss_mode", "candidates"):
         if getattr(a, name) != getattr(b, name):
             raise ValidationError(
                 f"heads cannot be picked on scores of other {name}: {getattr(a, name)!r} and {getattr(b, name)!r}"
             )
+    if a.source.model != b.source.model:
+        raise ValidationError(
+            f"heads cannot be picked on scores of another model: {a.source.model!r} and {b.source.model!r}"
+        )
