@@ -16,7 +16,7 @@ import model_zoo
 import tokenizer_zoo
 from bertattn import AttentionTensor, Axis, Extractor, Sentence, alignment, patterns, segments, statistics
 from bertattn.errors import TooLongError
-from bertattn.heads import baselines
+from bertattn.heads import RelationScores, baselines, dependency, predict_governors, score_relations, selection
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
@@ -24,7 +24,7 @@ TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
 
 def test_the_table_of_settings_names_real_options() -> None:
     """Every `function(option=` in the table exists, so a renamed option shows."""
-    homes = (alignment, patterns, segments, statistics, baselines, Extractor)
+    homes = (alignment, patterns, segments, statistics, baselines, dependency, selection, Extractor)
     found = re.findall(r"`(\w+)\((\w+)=", TABLE)
     assert len(found) >= 8
     for function, option in found:
@@ -188,6 +188,122 @@ def _() -> None:
 def _() -> None:
     assert baselines.offset_baselines([TREE]).count() == 5
     assert baselines.offset_baselines([TREE], root="exclude", punct="exclude").count() == 3
+
+
+def maps(tree: Sentence, *, seed: int = 0) -> AttentionTensor:
+    """Two layers of three heads on the words of a tree."""
+    n = len(tree.words)
+    weights = np.random.default_rng(seed).dirichlet(np.full(n, 0.3), size=(2, 3, n))
+    return AttentionTensor(weights, Axis(tree.words, word_ids=range(n), words=tree.words), annotation=tree)
+
+
+def released_predictions(weights: Any) -> list[int]:
+    """The governor of each word by one head, counted from 1, as the released code finds it."""
+    n, predicted = len(weights), []
+    for i in range(n):
+        row = [0.0 if j == i else float(weights[i, j]) for j in range(n)]
+        predicted.append(row.index(max(row)) + 1)
+    return predicted
+
+
+@row("what a head's prediction is read from")
+def _() -> None:
+    assert score_relations([maps(TREE)]).directions == ("from_dependent", "to_dependent", "from_governor")
+    both = score_relations([maps(TREE)], directions=("from_dependent", "to_dependent"))
+    for layer, head in np.ndindex(2, 3):
+        weights: Any = maps(TREE).weights[layer, head]
+        for i, one in enumerate((weights, weights.T)):
+            right = sum(p == g for p, g in zip(released_predictions(one), TREE.governors or (), strict=True))
+            assert both.accuracy()[i, layer, head] == right / 5
+
+
+@row("roots and punctuation among the words of a head")
+def _() -> None:
+    scores = score_relations([maps(TREE)])
+    assert scores.count() == 5
+    assert not scores.correct("root").any()
+    assert score_relations([maps(TREE)], root="exclude", punct="exclude").count() == 3
+
+
+POSSESSIVE = Sentence(["the", "fish", "'s", "tail"], governors=[2, 4, 2, 0], relations=["det", "poss", "case", "root"])
+
+
+@row("the possessor's governor, relation poss")
+def _() -> None:
+    seen = set()
+    for seed in range(20):
+        attention = maps(POSSESSIVE, seed=seed)
+        found = {
+            mode: score_relations([attention], poss_mode=mode, directions=["from_dependent"]).correct("poss")[0]  # type: ignore[arg-type]
+            for mode in ("none", "either", "clark")
+        }
+        for layer, head in np.ndindex(2, 3):
+            predicted = released_predictions(attention.weights[layer, head])
+            own, of_clitic = predicted[1] == 4, predicted[2] == 4
+            replaced = predicted[1] < 4
+            assert found["none"][layer, head] == own
+            assert found["either"][layer, head] == (own or of_clitic)
+            assert found["clark"][layer, head] == (of_clitic if replaced else own)
+            seen.add((own, of_clitic))
+    assert len(seen) == 4
+
+
+@row("the baseline of poss")
+def _() -> None:
+    # At offset 1 the 's has the right governor and the possessor has not: the released code would count it as right.
+    for mode in ("none", "either", "clark"):
+        scores = score_relations([maps(POSSESSIVE)], poss_mode=mode)  # type: ignore[arg-type]
+        assert [int(scores.offset_by_sentence("poss", offset=o).sum()) for o in (1, 2)] == [0, 1]
+
+
+@row("words of equal weight")
+def _() -> None:
+    even = AttentionTensor(np.full((1, 1, 3, 3), 1 / 3), Axis(list("abc"), word_ids=range(3)))
+    assert predict_governors(even).tolist() == [[[2, 1, 1]]]
+    assert released_predictions(even.weights[0, 0]) == [2, 1, 1]
+    itself = AttentionTensor(np.eye(3)[None, None], Axis(list("abc"), word_ids=range(3)))
+    assert predict_governors(itself).tolist() == [[[-1, -1, -1]]]
+
+
+def many(*seeds: int) -> RelationScores:
+    return score_relations([maps(TREE, seed=seed) for seed in seeds])
+
+
+@row("words that the best head is picked on")
+def _() -> None:
+    scores, others = many(*range(20)), many(*range(20, 40))
+    same, apart = (selection.best_heads(scores, picked_on=on, relations=["all"])["all"] for on in (None, others))
+    assert same.accuracy == scores.accuracy().max()
+    cell = np.unravel_index(others.accuracy().argmax(), others.shape)
+    assert apart.accuracy == scores.accuracy()[cell]
+    assert [same.picked_on, apart.picked_on] == ["the same words", "other words"]
+
+
+@row("offsets that the best head is compared with")
+def _() -> None:
+    tried = {None: (-3, -2, -1, 1, 2, 3), baselines.RELEASED_OFFSETS: tuple(range(-3, 3))}
+    for given, offsets in tried.items():
+        options: Any = {} if given is None else {"offsets": given}
+        best = selection.best_heads(many(0), relations=["all"], **options)["all"]
+        most = max(right(offset) for offset in offsets)
+        assert best.baseline == most / 5
+        assert best.offset == max(offset for offset in offsets if right(offset) == most)
+
+
+@row("heads of equal accuracy")
+def _() -> None:
+    weights = np.repeat(np.repeat(np.asarray(maps(TREE).weights)[:1, :1], 2, 0), 3, 1)
+    alike = AttentionTensor(weights, maps(TREE).queries, annotation=TREE)
+    scores = score_relations([alike], directions=["from_dependent"])
+    assert selection.best_heads(scores, relations=["all"])["all"].head == "1-1"
+
+
+@row("relations in Table 1")
+def _() -> None:
+    scores = many(*range(100))
+    assert [r.relation for r in selection.best_heads(scores).rows] == ["all", "det", "nsubj", "obl"]
+    assert [r.relation for r in selection.best_heads(scores.select(range(99))).rows] == ["all"]
+    assert [r.relation for r in selection.best_heads(scores, relations=["punct"]).rows] == ["punct"]
 
 
 @row("legend of the offsets in the notebook")
