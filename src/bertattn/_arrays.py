@@ -120,6 +120,18 @@ def shared_with_numpy(x: Any) -> Any:
     return x
 
 
+def memory_of(x: Any) -> Numpy | None:
+    """`x` as a NumPy array of the same memory; None where it lies on another device or takes part in a gradient."""
+    if not is_torch(x):
+        return np.asarray(x)
+    return x.numpy() if x.device.type == "cpu" and not x.requires_grad and dtype_name(x) != "bfloat16" else None
+
+
+def piece_factor(x: Any) -> int:
+    """How many times larger pieces than a processor's cache holds suit the device: a GPU wants few launches."""
+    return 256 if is_torch(x) and x.device.type != "cpu" else 1
+
+
 def column_sums(x: Any) -> Any:
     """Sums over the last axis but one, in the precision of `x`."""
     if is_torch(x):

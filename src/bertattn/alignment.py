@@ -269,9 +269,20 @@ def _merged_columns(weights: Any, units: list[_Unit]) -> Any:
     if _unsplit(units, tokens):
         return weights
     members = _members(units, tokens)
-    shares = _arrays.like((members / members.sum(0)).T, weights)
-    # One product of two matrices: a stack of them takes several times as long in NumPy.
-    return (weights.reshape((-1, tokens)) @ shares).reshape((*weights.shape[:-1], len(units)))
+    shares = members / members.sum(0)
+    at_hand = _arrays.memory_of(weights)
+    if at_hand is None:
+        return weights @ _arrays.like(shares.T, weights)
+    # Most words are one token: their columns are copied, which takes a fifth of the time of multiplying them by 1.
+    merged = np.take(at_hand, [unit.tokens[0] for unit in units], axis=-1)
+    split = [column for column, unit in enumerate(units) if shares[column, unit.tokens[0]] != 1 or len(unit.tokens) > 1]
+    if split:
+        columns = np.flatnonzero(members[split].any(0))
+        factors = shares[np.ix_(split, columns)].T.astype(at_hand.dtype)
+        # One product of two matrices: a stack of them takes several times as long in NumPy.
+        sums = np.take(at_hand, columns, axis=-1).reshape(-1, len(columns)) @ factors
+        merged[..., split] = sums.reshape(*merged.shape[:-1], len(split))
+    return _arrays.placed(merged, weights)
 
 
 def _members(units: list[_Unit], tokens: int) -> Numpy:

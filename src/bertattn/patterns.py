@@ -55,7 +55,7 @@ Values_co = TypeVar("Values_co", covariant=True)
 # Beyond this many keys one multiplication by the mask costs less than adding the columns one by one.
 FEW_COLUMNS = 16
 # So many numbers at a time stay in the cache.
-PIECE = 2**21
+PIECE = 2**19
 # So many weights at most are added in single precision before the sum goes on in double.
 SINGLE_SUMS = 128
 
@@ -592,13 +592,19 @@ def _surface_means(attention: AttentionTensor) -> dict[str, Array] | None:
     """
     _needs_distributions("surface_patterns", attention)
     given = _arrays.detach(attention.weights)
-    rows = np.empty((3, *attention.shape[:3]))
-    rows[2] = _arrays.to_numpy(_arrays.amax(given, -1))  # which NumPy is slow at
     weights = _arrays.shared_with_numpy(given)
     if weights is not given:
         attention = attention._with(weights=weights)
     n = len(attention.queries)
-    rows[0] = _arrays.to_numpy(_entropies(attention, 0.0))
+    rows = np.empty((3, *attention.shape[:3]))
+    received = np.zeros((*attention.shape[:2], len(attention.keys)))  # by each key, from all queries
+    scratch = None
+    for piece in _pieces(attention):  # once through the memory, all of it while a piece is in the cache
+        part = weights[piece]
+        scratch = _scratch(part, scratch)
+        rows[0][piece] = -_arrays.to_numpy(_sums_of_xlogx(part, scratch))
+        rows[2][piece] = _arrays.to_numpy(_arrays.amax(given[piece], -1))  # NumPy is slow at it
+        received[piece[0]] += _received(part)
     np.exp(rows[0], out=rows[1])
     entropies, perplexities, largest = rows.sum(-1) / n
     if np.isnan(entropies).any():
@@ -609,7 +615,7 @@ def _surface_means(attention: AttentionTensor) -> dict[str, Array] | None:
     keys = _classes(attention.keys)
     queries = keys if attention.queries is attention.keys else _classes(attention.queries)
     counts = keys.sum(0).tolist()
-    masses = _received(weights) @ keys.astype(np.float64)
+    masses = received @ keys.astype(np.float64)
     for number, name in enumerate(_CLASSES):
         values[name] = masses[..., number] / n if counts[number] or name == "punctuation" else np.nan
     cls, sep = np.flatnonzero(queries[:, 0]), np.flatnonzero(queries[:, 1])
@@ -753,12 +759,13 @@ def _layers(attention: AttentionTensor) -> Iterator[Any]:
 def _pieces(attention: AttentionTensor) -> Iterator[tuple[slice, ...]]:
     """Parts of the weights, each some whole layers or some queries of one, the largest first."""
     layers, heads, queries, keys = attention.shape
-    step = PIECE // (heads * queries * keys)
+    size = PIECE * _arrays.piece_factor(attention.weights)
+    step = size // (heads * queries * keys)
     if step:
         for first in range(0, layers, step):
             yield (slice(first, first + step),)
         return
-    step = max(1, PIECE // (heads * keys))
+    step = max(1, size // (heads * keys))
     for layer in range(layers):
         for first in range(0, queries, step):
             yield slice(layer, layer + 1), slice(None), slice(first, first + step)
@@ -822,19 +829,28 @@ def _weighted(attention: AttentionTensor, factors: Numpy) -> Array:
     return total
 
 
+def _scratch(part: Any, last: Any) -> Any:
+    """An array for `_sums_of_xlogx`, the last one where there was one: the first piece is the largest."""
+    return last if last is not None else _arrays.empty(part.shape, part, dtype=_arrays.working_dtype(part))
+
+
+def _sums_of_xlogx(part: Any, scratch: Any) -> Any:
+    """Sums of a ln a over the keys, in single precision or better."""
+    share = _arrays.cast(part, _arrays.working_dtype(part))
+    return _arrays.xlogx_sums(share, scratch=scratch[tuple(map(slice, share.shape))])
+
+
 def _entropies(attention: AttentionTensor, smoothing: float) -> Any:
     """`[layer, head, query]`, in single precision or better."""
     weights = _arrays.detach(attention.weights)
-    dtype = _arrays.working_dtype(weights)
-    negative = _arrays.empty(attention.shape[:3], weights, dtype=dtype)
+    negative = _arrays.empty(attention.shape[:3], weights, dtype=_arrays.working_dtype(weights))
     scratch = None
     for piece in _pieces(attention):
-        share = _arrays.cast(weights[piece], dtype)
+        share = weights[piece]
         if smoothing:
-            share = share * (1 - smoothing) + smoothing / len(attention.keys)
-        if scratch is None:
-            scratch = _arrays.empty(share.shape, share, dtype=dtype)
-        negative[piece] = _arrays.xlogx_sums(share, scratch=scratch[tuple(map(slice, share.shape))])
+            share = _arrays.cast(share, _arrays.working_dtype(share)) * (1 - smoothing) + smoothing / len(attention.keys)
+        scratch = _scratch(share, scratch)
+        negative[piece] = _sums_of_xlogx(share, scratch)
     return 0.0 - negative
 
 

@@ -169,13 +169,9 @@ class Axis:
             array([False, False,  True, False])
         """
         roles = self.roles or (None,) * len(self)
-        return np.array(
-            [
-                role is None and (t in tokens or _plain_token(t) in tokens)
-                for t, role in zip(self.tokens, roles, strict=True)
-            ],
-            dtype=bool,
-        )
+        marked = [(start, end) for start in ("", "Ġ", "▁", "Ġ▁") for end in ("", "</w>")]
+        wanted = {*tokens, *(f"{start}{t}{end}" for t in tokens if t for start, end in marked)}
+        return np.array([role is None and t in wanted for t, role in zip(self.tokens, roles, strict=True)], dtype=bool)
 
     @property
     def special(self) -> Numpy:
@@ -205,11 +201,6 @@ class Axis:
             column = getattr(self, name)
             columns[name] = None if column is None else tuple(column[i] for i in indices)
         return dataclasses.replace(self, **columns)
-
-
-def _plain_token(token: str) -> str:
-    """The token without the marks that tokenizers put where a word starts (Ġ, ▁) or ends (</w>)."""
-    return token.removeprefix("Ġ").removeprefix("▁").removesuffix("</w>") or token
 
 
 def _is_number(value: object) -> bool:
