@@ -38,7 +38,7 @@ Kind: TypeAlias = Literal["encoder", "decoder", "cross"]
 What: TypeAlias = Literal["query", "key", "value", "hidden"]
 
 # How many bytes of maps may wait until their turn comes; the window of inputs sorted by length follows from it.
-WAITING_BYTES = 512 * 2**20
+WAITING_BYTES = 192 * 2**20
 WINDOW_BATCHES = 8
 
 
