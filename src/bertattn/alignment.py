@@ -278,7 +278,7 @@ def _merged_columns(weights: Any, units: list[_Unit]) -> Any:
     split = [column for column, unit in enumerate(units) if shares[column, unit.tokens[0]] != 1 or len(unit.tokens) > 1]
     if split:
         columns = np.flatnonzero(members[split].any(0))
-        factors = shares[np.ix_(split, columns)].T.astype(at_hand.dtype)
+        factors = shares[split][:, columns].T.astype(at_hand.dtype)
         # One product of two matrices: a stack of them takes several times as long in NumPy.
         sums = np.take(at_hand, columns, axis=-1).reshape(-1, len(columns)) @ factors
         merged[..., split] = sums.reshape(*merged.shape[:-1], len(split))

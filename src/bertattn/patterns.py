@@ -848,7 +848,9 @@ def _entropies(attention: AttentionTensor, smoothing: float) -> Any:
     for piece in _pieces(attention):
         share = weights[piece]
         if smoothing:
-            share = _arrays.cast(share, _arrays.working_dtype(share)) * (1 - smoothing) + smoothing / len(attention.keys)
+            share = _arrays.cast(share, _arrays.working_dtype(share)) * (1 - smoothing) + smoothing / len(
+                attention.keys
+            )
         scratch = _scratch(share, scratch)
         negative[piece] = _sums_of_xlogx(share, scratch)
     return 0.0 - negative
