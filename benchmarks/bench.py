@@ -34,6 +34,8 @@ Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 BATCH = 16
 TOKENS = 128
 WORD_TEXTS = 24
+TREES = 48
+MODES: tuple[Any, Any] = ("from_dependent", "to_dependent")
 FEW, MORE, MANY = 200, 800, 4000  # inputs of the rows of memory
 
 
@@ -72,6 +74,19 @@ def some_texts(tokenizer: Any, count: int) -> list[str]:
                 longer = line if len(tokenizer(line).input_ids) <= TOKENS else ""
             text = longer
     return texts
+
+
+def trees(extractor: ba.Extractor) -> list[ba.AttentionTensor]:
+    """Maps of sentences with trees, the model's six layers twice: as many heads as BERT-base has."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BERTATTN_DATA") or default)
+    file = folder / "ud" / "UD_English-EWT" / "en_ewt-ud-dev.conllu"
+    sentences = ba.readers.read_conllu(file if file.is_file() else demo.corpus_path())
+    some = [sentences[i] for i in range(0, len(sentences), max(1, len(sentences) // TREES))][:TREES]
+    return [
+        ba.AttentionTensor(torch.cat([a.weights, a.weights]), a.queries, annotation=a.annotation)
+        for a in extractor.extract(some, batch_size=BATCH)
+    ]
 
 
 # --------------------------------------------------------------------------------------------------------- the sides
@@ -117,6 +132,24 @@ def check_merge(ours: ba.AttentionTensor, maps: Numpy) -> None:
     """Raise where the two sides disagree."""
     if not np.allclose(published.merge(maps, token_groups(ours)), ba.merge_subwords(ours).numpy(), atol=1e-5):
         raise SystemExit("the two sides differ in the merged words")
+
+
+def published_scores(maps: Sequence[Numpy], golds: Sequence[ba.AttentionTensor]) -> Any:
+    """Merging and scoring as released, from maps of tokens."""
+    words = [published.merge(one, token_groups(gold)) for one, gold in zip(maps, golds, strict=True)]
+    return published.relations(words, [(a.annotation.governors, a.annotation.relations) for a in golds])  # type: ignore[union-attr]
+
+
+def check_relations(ours: Sequence[ba.AttentionTensor], maps: Sequence[Numpy]) -> None:
+    """Raise where the two sides disagree."""
+    scores = ba.heads.score_relations(ours, directions=MODES)
+    theirs = published_scores(maps, ours)
+    for direction, mode in zip(MODES, ("normal", "transpose"), strict=True):
+        for name in ("all", *scores.relation_names()):
+            seen = scores.accuracy(name, direction=direction)
+            # What is never wrong is missing there.
+            if not np.allclose(seen, [[head.get(name, 1.0) for head in layer] for layer in theirs[mode]], atol=1e-12):
+                raise SystemExit(f"the two sides differ in {name}, {direction}")
 
 
 # ---------------------------------------------------------------------------------------------------------- the rows
@@ -210,6 +243,21 @@ def times(device: str, *, rounds: int, count: int) -> Iterator[dict[str, Any]]:
             f"merge_subwords | published loops on {dtype} ({how})",
             lambda: [ba.merge_subwords(a) for a in maps],
             lambda words=words: [published.merge(*pair) for pair in words],  # type: ignore[misc]
+            at_least=30.0,
+            rounds=rounds,
+            device=device,
+            items=len(maps),
+        )
+
+    maps = trees(ext)
+    for dtype, how in (("float16", "as released"), ("float32", "kinder to them")):
+        arrays = [a.numpy().astype(dtype) for a in maps]
+        if dtype == "float32":
+            check_relations(maps, arrays)
+        yield row(
+            f"score_relations, 144 heads | published loops on {dtype} ({how})",
+            lambda: ba.heads.score_relations(maps, directions=MODES),
+            lambda arrays=arrays: published_scores(arrays, maps),  # type: ignore[misc]
             at_least=30.0,
             rounds=rounds,
             device=device,

@@ -8,6 +8,10 @@ Each is vectorised exactly as far as the released code is, and does what that do
   and takes two logarithms of every weight.
 - `merge` follows `bpe_utils.py`, `get_word_word_attention` with mode="mean", called for one head after the other by
   `make_attn_word_level`.
+- `relations` follows `Syntax_Analysis.ipynb` ("Code for evaluating individual attention maps and baselines"):
+  `attn_head_predictor` and `evaluate_predictor`, which `get_scores` calls for one head after the other, over all
+  sentences each time, once for each of the modes "normal" and "transpose". The argmax is of a whole map, the counting
+  a loop over words. Its special case of poss is left out here; it would cost a little more.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
 
 The released code works on float16 maps throughout, for which NumPy has no fast arithmetic. The benchmarks time the same
@@ -16,6 +20,7 @@ algorithm on float32 maps too, which is kinder to it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -74,6 +79,35 @@ def merge(maps: Numpy, words: Sequence[Sequence[int]]) -> Numpy:
         return np.delete(merged, others, 0)
 
     return np.stack([[one(head) for head in layer] for layer in maps])
+
+
+def relations(
+    maps: Sequence[Numpy], trees: Sequence[tuple[Sequence[int | None], Sequence[str | None]]]
+) -> dict[str, list[list[dict[str, float]]]]:
+    """Accuracies of every mode, layer and head; maps are of words, with [CLS] and [SEP], trees governors and labels."""
+
+    def predicted(head: Numpy, mode: str) -> Numpy:
+        attention = np.array(head)
+        if mode == "transpose":
+            attention = attention.T
+        attention[range(attention.shape[0]), range(attention.shape[0])] = 0
+        return np.argmax(attention[1:-1, 1:-1], axis=-1) + 1
+
+    def accuracies(layer: int, head: int, mode: str) -> dict[str, float]:
+        right: Counter[str | None] = Counter()
+        wrong: Counter[str | None] = Counter()
+        for one, (governors, labels) in zip(maps, trees, strict=True):
+            for guess, governor, label in zip(predicted(one[layer][head], mode), governors, labels, strict=True):
+                counter = right if guess == governor else wrong
+                counter[label] += 1
+                counter["all"] += 1
+        return {str(name): right[name] / (right[name] + wrong[name]) for name in wrong}
+
+    layers, heads = maps[0].shape[:2]
+    return {
+        mode: [[accuracies(layer, head, mode) for head in range(heads)] for layer in range(layers)]
+        for mode in ("normal", "transpose")
+    }
 
 
 def keep(batches: Iterable[tuple[Sequence[int], Numpy]]) -> list[Numpy]:

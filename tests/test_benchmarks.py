@@ -64,6 +64,29 @@ def test_the_published_merge_is_ours(bench, published, attention):
         bench.check_merge(attention, attention.numpy()[:, ::-1])
 
 
+def test_the_published_scores_are_ours(bench, published):
+    from bertattn import Sentence
+
+    rng = np.random.default_rng(0)
+    axis = Axis(
+        ["[CLS]", "a", "play", "##ing", ",", "[SEP]"],
+        roles=["cls", None, None, None, None, "sep"],
+        word_ids=[None, 0, 1, 1, 2, None],
+        words=["a", "playing", ","],
+    )
+    tree = Sentence(axis.words, governors=[2, 0, 2], relations=["det", "root", "punct"])
+    stream = [
+        AttentionTensor(rng.dirichlet(np.ones(6), size=(2, 3, 6)).astype(np.float32), axis, annotation=tree)
+        for _ in range(5)
+    ]
+    maps = [a.numpy() for a in stream]
+    before = [one.copy() for one in maps]
+    bench.check_relations(stream, maps)
+    assert all(np.array_equal(a, b) for a, b in zip(maps, before, strict=True))
+    with pytest.raises(SystemExit, match="differ in all"):
+        bench.check_relations(stream, [one[:, ::-1] for one in maps])
+
+
 def test_the_published_way_keeps_every_map_without_padding(published):
     maps = np.ones((2, 3, 4, 5, 5), dtype=np.float32)
     kept = published.keep([([5, 4], maps)])

@@ -99,6 +99,7 @@ def test_merging_first_changes_nothing(stream, options):
 @given(heads_zoo.corpora(), st.sampled_from(("float32", "float16", "bfloat16")))
 def test_torch_in_any_precision_gives_what_numpy_gives(stream, dtype):
     with_torch = [changed(a, torch.from_numpy(a.numpy().copy()).to(getattr(torch, dtype))) for a in stream]
+    unmerged = with_torch
     with_numpy = [changed(a, np.asarray(b.weights.float().numpy())) for a, b in zip(stream, with_torch, strict=True)]
     if dtype != "float32":  # rounded after the merging: ties
         with_torch, with_numpy = ([merge_subwords(a) for a in part] for part in (with_torch, with_numpy))
@@ -106,6 +107,7 @@ def test_torch_in_any_precision_gives_what_numpy_gives(stream, dtype):
             a.replace(weights=merged.weights.float().numpy()) for a, merged in zip(with_numpy, with_torch, strict=True)
         ]
     seen = score_relations(with_torch)
+    assert np.array_equal(score_relations(unmerged).hits, seen.hits)
     assert np.array_equal(seen.hits, score_relations(with_numpy).hits)
     for a, b in zip(with_torch, with_numpy, strict=True):
         predicted = predict_governors(a)

@@ -105,6 +105,7 @@ def test_the_table_shows_what_the_paper_shows() -> None:
     assert [row.relation for row in best_heads(scores, min_count=10, resamples=20).rows] == ["all", "det"]
     assert [row.relation for row in best_heads(scores, min_count=1, resamples=20).rows] == ["all", "det", "obj"]
     lines = str(best_heads(scores, min_count=10, resamples=20)).splitlines()
+    assert "99.5% interval" in str(best_heads(scores, resamples=2, level=0.995))
     assert lines[0].split() == ["relation", "head", "accuracy", "95%", "interval", "baseline", "n"]
     assert lines[2].split()[:3] == ["det", "1-1", "90.0"]
     assert lines[-1] == "Picked on the same words. T: to_dependent, G: from_governor, else from_dependent."
@@ -120,6 +121,7 @@ def test_picking_on_other_words() -> None:
     best = best_heads(last, picked_on=first, relations=["det"], resamples=20)["det"]
     assert (best.head, best.accuracy, best.picked_on, best.stability) == ("1-1", 0.0, "other words", 1.0)
     assert best_heads(last, relations=["det"], resamples=20)["det"].head == "1-2"
+    assert best_heads(scores, picked_on=small(), resamples=20).rows[0].picked_on == "the same words"  # whatever is said
 
 
 def test_cross_fitting_by_hand() -> None:
@@ -181,10 +183,10 @@ def test_comparing_two_models() -> None:
     (row,) = same.rows
     assert (row.head_a, row.head_b, row.difference, row.low, row.high, row.p) == ("1-1", "1-1", 0, 0, 0, 1)
     assert (same.model_a, same.model_b, same.picked_on) == ("a", "b", "the same words")
-    picked = compare(a, b, picked_on=(a, b.select([3])), relations=["det"], resamples=50)
+    picked = compare(a, b, picked_on=(a.select([0]), b.select([3])), relations=["det"], resamples=50)
     (row,) = picked.rows
     assert (row.head_b, row.accuracy_a, row.accuracy_b, row.difference) == ("1-2", 0.75, 0.25, 0.5)
-    (turned,) = compare(b, a, picked_on=(b.select([3]), a), relations=["det"], resamples=50).rows
+    (turned,) = compare(b, a, picked_on=(b.select([3]), a.select([0])), relations=["det"], resamples=50).rows
     assert (turned.difference, turned.p) == (-row.difference, row.p)
     assert picked.picked_on == "other words"
     nothing = a.select([])

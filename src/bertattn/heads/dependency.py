@@ -534,7 +534,7 @@ def score_relations(
         ValidationError: an empty stream, maps without gold trees, sentences that do not fit their maps, an unknown
             option.
         AlignmentError: tokens that do not know their words, or words without a token.
-        MeasureError: cross-attention.
+        MeasureError: cross-attention, or norms of vectors that are not merged into words.
 
     Examples:
         >>> from bertattn import Axis
@@ -851,7 +851,7 @@ def _peaks(masked: Numpy, axis: int) -> Numpy:
     -1 where no candidate has any weight: of equal zeros none is preferred.
     """
     best: Numpy = masked.argmax(axis)
-    top = masked.max(axis)
+    top = np.take_along_axis(masked, np.expand_dims(best, axis), axis).squeeze(axis)
     nothing = top == -np.inf
     if (top == 0).any():  # of a signed measure 0 may be the largest
         nothing |= (top == 0) & ~((masked != 0) & (masked > -np.inf)).any(axis)

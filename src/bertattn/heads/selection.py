@@ -140,9 +140,8 @@ class BestHeads(_Rows):
 
     def __str__(self) -> str:
         """The table as text, accuracies in percent."""
-        lines = [
-            f"{'relation':<14}{'head':>7}  {'accuracy':>8}  {f'{self.level:.0%} interval':<14}{'baseline':>12}{'n':>8}"
-        ]
+        level = f"{100 * self.level:g}% interval"
+        lines = [f"{'relation':<14}{'head':>7}  {'accuracy':>8}  {level:<14}{'baseline':>12}{'n':>8}"]
         for row in self.rows:
             arrow = {"from_dependent": "", "to_dependent": " T", "from_governor": " G"}[row.direction]
             interval = f"{100 * row.low:.1f} to {100 * row.high:.1f}"
@@ -225,7 +224,7 @@ def best_heads(
         counts,
         tried,
         [scores.offset_by_sentence(name, offset=o).sum() for name, o in zip(names, tried, strict=True)],
-        picked_on="the same words" if picked_on is None else "other words",
+        picked_on=_label(scores, picked_on),
         stability=stability,
         optimism=[float("nan")] * len(names),
         options={"level": level, "resamples": resamples, "seed": seed},
@@ -506,7 +505,7 @@ def compare(
         picked_on: scores of other sentences by either model, to pick its heads on; None picks on `a` and `b`
             themselves, which favours the model with more heads.
         relations, min_count: as for `best_heads`.
-        level, resamples, seed: of intervals and tests.
+        level, resamples, seed: of intervals and tests; tests draw 9999 signs at least.
 
     Raises:
         ValidationError: other words, or other options.
@@ -517,8 +516,8 @@ def compare(
                 f"the two scores are of other words (their {name} differ); score both models on the same sentences, "
                 "and leave out those that one of them could not read"
             )
-    labels = [np.array(one.relations, dtype=object)[one.relation] for one in (a, b)]
-    if not np.array_equal(labels[0], labels[1]):
+    named = [np.array(one.relations, dtype=object)[one.relation] for one in (a, b)]
+    if not np.array_equal(named[0], named[1]):
         raise ValidationError("the two scores name the relations of the same words differently; score both on one file")
     for name in ("punct", "root", "subtypes"):
         if getattr(a, name) != getattr(b, name):
@@ -539,7 +538,8 @@ def compare(
         rows.append((name, n, *_named(a, cells[0]), of_a.sum() / n, *_named(b, cells[1]), of_b.sum() / n))
         found.append(of_a - of_b)
         counts.append(words)
-    label = "the same words" if picked_on is None else "other words"
+    labels = {_label(a, pick_a), _label(b, pick_b)}
+    label = "the same words" if "the same words" in labels else "other words"
     if not names:
         return Comparison((), a.source.model, b.source.model, label, level, resamples, seed)
     differences, denominators = np.stack(found, 1), np.stack(counts, 1)
@@ -684,6 +684,11 @@ def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
         raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}")
     place = np.random.default_rng(seed).permutation(count)
     return np.asarray(place[units] % folds)
+
+
+def _label(scores: RelationScores, picked_on: RelationScores | None) -> str:
+    same = picked_on is None or (picked_on.ids == scores.ids and np.array_equal(picked_on.hits, scores.hits))
+    return "the same words" if same else "other words"
 
 
 def _check_alike(a: RelationScores, b: RelationScores) -> None:
