@@ -1,16 +1,19 @@
-"""Random weights: drawn as the model's class draws them, embeddings kept, nothing else touched."""
+"""Heads switched off; random weights drawn as the model's class draws them, embeddings kept, nothing else touched."""
 
 from __future__ import annotations
 
 import copy
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import transformers as tr
 
+import bertattn as ba
 import model_zoo
-from bertattn import Extractor
-from bertattn.errors import ModelError, ValidationError
+from bertattn import Extractor, _arrays, interventions
+from bertattn.errors import ModelError, SelectionError, ValidationError
 from bertattn.interventions import randomize
 
 # For each family what is kept, written out by hand; a path stands for all parameters below it.
@@ -191,3 +194,125 @@ def test_refused() -> None:
     quantized.pooler.dense.weight = torch.nn.Parameter(weight, requires_grad=False)
     with pytest.raises(ModelError, match=r"^pooler\.dense\.weight holds torch\.int8: quantized weights cannot be"):
         randomize(quantized, seed=0)
+
+
+# Heads switched off
+
+TEXT = "The cat sat on the mat ."
+PAIR = ba.TextPair("The cat sat on the mat .", "The dog ran .")
+
+
+def output_projection(model: Any, path: str) -> Any:
+    module = model
+    for part in path.split("."):
+        module = module[int(part)] if part.isdigit() else getattr(module, part)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("family", "attention", "path"),
+    [
+        ("bert", None, "encoder.layer.1.attention.output.dense"),
+        ("distilbert", None, "transformer.layer.1.attention.out_lin"),
+        ("modernbert", None, "layers.1.attn.Wo"),
+        ("gpt2", None, "h.1.attn.c_proj"),
+        ("llama", None, "layers.1.self_attn.o_proj"),
+        ("t5", "encoder", "encoder.block.1.layer.0.SelfAttention.o"),
+        ("t5", "decoder", "decoder.block.1.layer.0.SelfAttention.o"),
+        ("t5", "cross", "decoder.block.1.layer.1.EncDecAttention.o"),
+        ("bart", "cross", "decoder.layers.1.encoder_attn.out_proj"),
+    ],
+)
+def test_ablating_is_zeroing_the_slice_of_the_output_projection(family: str, attention: Any, path: str) -> None:
+    """Zeroes before the output projection, put there by a hook of torch's own, change the maps in the same way."""
+    ext = ba.Extractor(*model_zoo.build(family))
+    text = TEXT if attention is None else PAIR
+    whole = ext(text, attention=attention)
+    heads = ext.model.config.num_attention_heads
+
+    def zero(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        x = inputs[0].clone()
+        size = x.shape[-1] // heads
+        x[..., 2 * size : 3 * size] = 0
+        return (x, *inputs[1:])
+
+    handle = output_projection(ext.model, path).register_forward_pre_hook(zero)
+    try:
+        expected = ext(text, attention=attention)
+    finally:
+        handle.remove()
+    with interventions.ablate(ext, ["2-3"], attention=attention) as same:
+        assert same is ext
+        seen = ext(text, attention=attention)
+    np.testing.assert_allclose(_arrays.to_numpy(seen.weights), _arrays.to_numpy(expected.weights), atol=1e-6)
+    assert not np.allclose(_arrays.to_numpy(seen.weights), _arrays.to_numpy(whole.weights), atol=1e-4)
+    np.testing.assert_array_equal(  # up to the layer itself nothing changes
+        _arrays.to_numpy(seen.weights[:2]), _arrays.to_numpy(whole.weights[:2])
+    )
+    np.testing.assert_array_equal(
+        _arrays.to_numpy(ext(text, attention=attention).weights), _arrays.to_numpy(whole.weights)
+    )
+
+
+def test_layers_that_are_not_asked_for_are_ablated_too() -> None:
+    ext = ba.Extractor(*model_zoo.build("bert"))
+    with interventions.ablate(ext, [(0, 1)]):
+        last, every = ext(TEXT, layers=[2]), ext(TEXT)
+        streamed = list(ext.extract([TEXT, "The dog ran ."], layers=2))
+    np.testing.assert_allclose(last.weights[0], every.weights[2], atol=1e-6)
+    np.testing.assert_allclose(streamed[0].weights[0], every.weights[2], atol=1e-6)
+    assert not np.allclose(last.weights[0], ext(TEXT).weights[2], atol=1e-4)
+
+
+def test_blocks_nest_and_are_put_back_after_an_error() -> None:
+    ext = ba.Extractor(*model_zoo.build("bert"))
+    whole = ext(TEXT).weights
+    with interventions.ablate(ext, ["1-1", "2-2"]):
+        both = ext(TEXT).weights
+    with interventions.ablate(ext, ["1-1"]):
+        one = ext(TEXT).weights
+        with interventions.ablate(ext, ["2-2"]):
+            np.testing.assert_array_equal(ext(TEXT).weights, both)
+        np.testing.assert_array_equal(ext(TEXT).weights, one)
+    with pytest.raises(ZeroDivisionError), interventions.ablate(ext, ["1-1"]):
+        raise ZeroDivisionError
+    np.testing.assert_array_equal(ext(TEXT).weights, whole)
+
+
+def test_the_source_names_what_is_off_so_results_do_not_add() -> None:
+    ext = ba.Extractor(*model_zoo.build("bert"), name="mine")
+    whole = ba.summarize(ext.extract([TEXT]), ba.patterns.entropy)
+    with interventions.ablate(ext, ["2-3", "1-1"]):
+        a = ext(TEXT)
+        without = ba.summarize(ext.extract([TEXT]), ba.patterns.entropy)
+    assert a.source is not None
+    assert a.source.model == "mine (heads 1-1, 2-3 ablated)"
+    with pytest.raises(ValidationError):
+        whole + without
+    captured = ext.capture(TEXT).attention.source
+    assert captured is not None
+    assert captured.model == "mine"
+
+
+def test_ablate_refuses() -> None:
+    ext = ba.Extractor(*model_zoo.build("bert"))
+    with pytest.raises(SelectionError, match=r"heads must be a list of names, but is '2-3'; write \['2-3'\]"):
+        interventions.ablate(ext, "2-3").__enter__()
+    with pytest.raises(SelectionError, match="heads is empty"):
+        interventions.ablate(ext, []).__enter__()
+    with (
+        interventions.ablate(ext, ["2-5"]),
+        pytest.raises(SelectionError, match="there is no head 2-5 to ablate; layer 2 has 4"),
+    ):
+        ext(TEXT)
+    with (
+        interventions.ablate(ext, ["4-1"]),
+        pytest.raises(SelectionError, match="there is no layer 4 to ablate heads of; 3 layers ran"),
+    ):
+        ext(TEXT)
+    fallback = ba.Extractor(*model_zoo.build("mpnet"))
+    with (
+        interventions.ablate(fallback, ["1-1"]),
+        pytest.raises(ModelError, match="heads of MPNetModel cannot be ablated"),
+    ):
+        fallback(TEXT)

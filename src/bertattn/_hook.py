@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -20,7 +20,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedC
 from transformers.masking_utils import eager_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from bertattn.errors import ModelError
+from bertattn.errors import ModelError, SelectionError
 
 NAME = "bertattn"
 
@@ -50,7 +50,8 @@ class Recording:
     """The calls of one kind ("encoder", "decoder" or "cross"; None for a model with one kind only), in order.
 
     Attributes:
-        seen: how many calls there were, kept or not.
+        ablated: for kind and number of a layer the heads whose output is set to 0.
+        counts: how many calls of each kind there were, kept or not.
         sinks: whether some of the mass goes to a sink outside the keys.
         incomplete: whether a layer chose among the keys and left it to the attention function to leave out the others.
     """
@@ -59,17 +60,30 @@ class Recording:
     layers: Collection[int] | None
     vectors: bool
     paths: dict[torch.nn.Module, str]
+    ablated: Mapping[tuple[str | None, int], Collection[int]] = field(default_factory=dict)
     calls: dict[int, Call] = field(default_factory=dict)
-    seen: int = 0
+    counts: dict[str | None, int] = field(default_factory=dict)
     sinks: bool = False
     incomplete: bool = False
 
-    def wants(self, module: torch.nn.Module) -> int | None:
-        """The number of this layer if it is to be kept."""
-        if module not in self.paths or (self.kind is not None and kind_of(self.paths[module]) != self.kind):
+    @property
+    def seen(self) -> int:
+        """How many calls of the kind there were."""
+        return self.counts.get(self.kind, 0)
+
+    def place(self, module: torch.nn.Module) -> tuple[str | None, int] | None:
+        """Kind and number of this layer, which this counts; None if it is no part of the model."""
+        if module not in self.paths:
             return None
-        number, self.seen = self.seen, self.seen + 1
-        return number if self.layers is None or number in self.layers else None
+        kind = None if self.kind is None else kind_of(self.paths[module])
+        number = self.counts.get(kind, 0)
+        self.counts[kind] = number + 1
+        return kind, number
+
+    def keeps(self, place: tuple[str | None, int]) -> bool:
+        """Whether this layer is to be kept."""
+        kind, number = place
+        return kind == self.kind and (self.layers is None or number in self.layers)
 
 
 def kind_of(path: str) -> str:
@@ -146,13 +160,17 @@ def attention(
     """What models call instead of their own attention while a recording is open."""
     recording: Recording | None = getattr(_local, "recording", None)
     own = _eager_of(module)
-    number = None if recording is None else recording.wants(module)
-    if recording is None or number is None:
+    place = None if recording is None else recording.place(module)
+    if recording is None or place is None or not (recording.keeps(place) or place in recording.ablated):
         if attention_mask is None or not attention_mask.is_floating_point():
             own = _found(module, own)
         return own(module, query, key, value, attention_mask, **keywords)
     kind = torch.promote_types(query.dtype, torch.float32)
     output, weights = own(module, query.to(kind), key.to(kind), value.to(kind), attention_mask, **keywords)
+    if place in recording.ablated:
+        output = _without(output, recording.ablated[place], layer=place[1], heads=query.shape[1])
+    if not recording.keeps(place):
+        return output.to(value.dtype), weights
     call = Call(weights)
     sinks = (keywords.get("s_aux"), keywords.get("sinks"), getattr(module, "sinks", None))
     recording.sinks |= any(s is not None for s in sinks)
@@ -166,8 +184,17 @@ def attention(
         call.key, call.value = (x.to(kind).repeat_interleave(groups, 1) for x in (key, value))
         call.scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
         call.bias, call.softcap = bias, keywords.get("softcap")
-    recording.calls[number] = call
+    recording.calls[place[1]] = call
     return output.to(value.dtype), weights
+
+
+def _without(output: torch.Tensor, ablated: Collection[int], *, layer: int, heads: int) -> torch.Tensor:
+    """`[batch, query, head, dimension]` with 0 for some heads."""
+    if max(ablated) >= heads:
+        raise SelectionError(
+            f"there is no head {layer + 1}-{max(ablated) + 1} to ablate; layer {layer + 1} has {heads}"
+        )
+    return output.index_fill(2, torch.tensor(sorted(ablated), device=output.device), 0.0)
 
 
 AttentionInterface.register(NAME, attention)
@@ -235,9 +262,11 @@ def recorded(
     kind: str | None = None,
     layers: Collection[int] | None = None,
     vectors: bool = False,
+    ablated: Mapping[tuple[str | None, int], Collection[int]] | None = None,
 ) -> tuple[T, Recording]:
     """`call()` and the attention of `model`'s forward calls in it; the lock keeps other threads' recordings waiting."""
-    record = Recording(kind, layers, vectors, {module: path for path, module in model.named_modules()})
+    paths = {module: path for path, module in model.named_modules()}
+    record = Recording(kind, layers, vectors, paths, ablated or {})
 
     def recording() -> T:
         outer = getattr(_local, "recording", None)

@@ -171,6 +171,7 @@ class Extractor:
         self._checked: dict[str, bool] = {}
         self._padding_harmless: dict[str, bool] = {}
         self._paths: dict[str, str] = {}
+        self._ablated: dict[tuple[str | None, int], frozenset[int]] = {}  # by `interventions.ablate`
         _model.check_model(self.model)
         _model.check_tokenizer(self.model, tokenizer, self._vocabulary)
         self._source = Source(
@@ -545,12 +546,24 @@ class Extractor:
                     kind=kind if self._encoder_decoder else None,
                     layers=layers,
                     vectors=vectors,
+                    ablated=self._ablated,
                 )
             except BertattnError:
                 raise
             except (TypeError, ValueError) as error:
                 raise ModelError(f"{self._source.architecture} cannot be run on text alone: {error}") from error
             path = "interface" if record.seen and not record.incomplete else "output_attentions"
+            absent = [place for place in self._ablated if place[1] >= record.counts.get(place[0], 0)]
+            if absent and path == "interface":
+                raise SelectionError(
+                    f"there is no layer {absent[0][1] + 1} to ablate heads of; "
+                    f"{record.counts.get(absent[0][0], 0)} layers ran"
+                )
+        if self._ablated and path == "output_attentions":
+            raise ModelError(
+                f"heads of {self._source.architecture} cannot be ablated: "
+                "it does not use transformers' AttentionInterface"
+            )
         if path == "output_attentions":
             every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
         self._paths[kind] = path
