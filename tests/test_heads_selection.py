@@ -175,6 +175,8 @@ def test_head_tests_by_hand() -> None:
     for correction, expected in (("holm", 2**-8), ("benjamini-hochberg", 2**-8)):
         assert head_tests(scored(hits, [9] * 9), "det", correction=correction).rows[0].adjusted_p == expected  # type: ignore[arg-type]
     assert head_tests(scored(hits, [9] * 9), "det", offset=-2).offset == -2
+    swapped = head_tests(scored(hits[:, ::-1], [9] * 9), "det", resamples=9)
+    assert [row.head for row in swapped.rows] == ["1-2", "1-1"]  # the better one first
 
 
 def test_comparing_two_models() -> None:
