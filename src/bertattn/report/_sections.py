@@ -472,3 +472,4 @@ SECTIONS: Final[tuple[Section, ...]] = (
         _relations,
     ),
 )
+"""The sections of a report, in their order on the page."""
