@@ -144,8 +144,8 @@ def merge_subwords(
 
     Returns:
         The tensor whose axes have the unit "word": `tokens` are the words, `word_ids` their numbers, `positions` 0, 1,
-        2 …, `offsets` the characters that a word's tokens cover. A word's row is NaN where a row it is made of is
-        (methods 0.3): with "first" that of its first token, else that of any.
+        2 …, `offsets` the characters that a word's tokens cover. A word's row is NaN where a row it is made of
+        is: with "first" that of its first token, else that of any.
 
     Raises:
         AlignmentError: an axis without `word_ids`, or a word without a token.

@@ -93,7 +93,7 @@ def randomize(
             and the norm over them. The paper keeps words and positions and does not say what it does with the rest.
             Tables of relative positions, which act inside the attention (T5, MPNet, DeBERTa), are drawn anew. So are
             the linear maps that ALBERT and ELECTRA put after their embeddings. "nothing" draws everything anew.
-        seed: of the random numbers. One draw is one sample: report several seeds (methods A.9: at least 3).
+        seed: of the random numbers. One draw is one sample: report several seeds, at least 3.
 
     Returns:
         What was given: a model, or an `Extractor` whose source names what was done, so that its results cannot be added

@@ -295,7 +295,8 @@ class RelationScores(Result):
 
         Args:
             relation: its name, "all" for all words.
-            options: those of `best_heads`; with `picked_on` the head is picked on other scores.
+            options: those of `best_heads`; with `picked_on` the head is picked on other scores, and `min_count`, which
+                is about relations that nobody named, changes nothing.
 
         Raises:
             SelectionError: no word has the relation.

@@ -245,7 +245,7 @@ def cross_fit(
     resamples: int = 2000,
     seed: int = 0,
 ) -> BestHeads:
-    """As `best_heads`, but each fold is scored by the head and offset picked on the other folds (methods E.3).
+    """As `best_heads`, but each fold is scored by the head and offset picked on the other folds.
 
     `optimism` is how much higher the accuracy would be if picked on the same words.
 
@@ -259,6 +259,21 @@ def cross_fit(
     Raises:
         ValidationError: fewer documents than folds, or none known.
         SelectionError: a relation that is missing from all folds but one.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, Sentence
+        >>> from bertattn.heads import score_relations
+        >>> words = ["Dogs", "chase", "cats"]
+        >>> noise = np.random.default_rng(4).dirichlet(np.ones(3), size=(20, 4, 4, 3))  # twenty maps of sixteen heads
+        >>> maps = []
+        >>> for i, weights in enumerate(noise):
+        ...     tree = Sentence(words, governors=[2, 0, 2], relations=["nsubj", "root", "obj"], document=f"{i}")
+        ...     maps.append(AttentionTensor(weights, Axis(words, word_ids=[0, 1, 2]), annotation=tree))
+        >>> scores = score_relations(maps)
+        >>> best_heads(scores, relations=["obj"])["obj"].accuracy  # one of two words is right: chance is one half
+        0.8
+        >>> cross_fit(scores, relations=["obj"])["obj"].accuracy
+        0.5
     """
     part = _parts(scores, folds, by=by, seed=seed)
     names = _relations(scores, relations, min_count)
@@ -385,7 +400,7 @@ def head_tests(
     resamples: int = 9999,
     seed: int = 0,
 ) -> HeadTests:
-    """Which heads find a relation better than a fixed offset does, all heads and directions at once (methods E.3).
+    """Which heads find a relation better than a fixed offset does, all heads and directions at once.
 
     One-sided: heads below the baseline have a p near 1. An offset can "find" the root and a head cannot, so score
     relations that hold roots, "all" among them, with `root="exclude"`.
