@@ -16,7 +16,7 @@ from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.alignment import drop_special, merge_subwords
 from bertattn.annotation import DocumentWindow, Sentence
-from bertattn.errors import MeasureError, SelectionError, ValidationError
+from bertattn.errors import AlignmentError, MeasureError, SelectionError, ValidationError
 from bertattn.results import Result
 from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
 
@@ -501,6 +501,7 @@ def score_relations(
     subtypes: Subtypes = "keep",
     poss_mode: PossMode = "none",
     candidates: Candidates = "words",
+    on_error: Literal["raise", "skip"] = "raise",
     progress: bool = False,
 ) -> RelationScores:
     """Every head as a classifier of every dependency relation, in one pass (Clark et al. 2019, section 4.2).
@@ -523,6 +524,8 @@ def score_relations(
             leaves "from_governor", which the released code does not have, as it is.
         candidates: "words" may all be predicted; "no_punct" never predicts words with the relation `punct` (nor, in
             "from_governor", as dependents).
+        on_error: what to do with a sentence of which a word has no token: "raise", or "skip" to leave it out and list
+            it in `.skipped`.
         progress: show a bar.
 
     Returns:
@@ -559,6 +562,7 @@ def score_relations(
         ("subtypes", subtypes, Subtypes),
         ("poss_mode", poss_mode, PossMode),
         ("candidates", candidates, Candidates),
+        ("on_error", on_error, Literal["raise", "skip"]),
     ):
         _one_of(name, value, get_args(kind))
     if isinstance(stream, AttentionTensor):
@@ -571,7 +575,13 @@ def score_relations(
     try:
         with tqdm(total=total, disable=not progress, unit="sentence", desc="score_relations") as bar:
             for index, attention in enumerate(stream):
-                counter.add(attention, index)
+                try:
+                    counter.add(attention, index)
+                except AlignmentError as error:
+                    if on_error == "raise":
+                        error.add_note("score_relations(..., on_error='skip') leaves such sentences out and lists them")
+                        raise
+                    counter.unaligned.append((index, str(error)))
                 bar.update()
     except BaseException as error:
         if counter.inputs:
@@ -579,7 +589,7 @@ def score_relations(
             error.add_note(f"the {len(counter.inputs)} inputs scored so far are in this exception's .partial")
         raise
     if not counter.inputs:
-        skipped = len(getattr(stream, "skipped", ()))
+        skipped = len(getattr(stream, "skipped", ())) + len(counter.unaligned)
         raise ValidationError(
             f"the stream gave no maps{f': all {skipped} inputs were skipped' if skipped else ''}; "
             "was it read to its end before? An iterator can be read once"
@@ -605,6 +615,7 @@ class _Counter:
         self.directions, self.poss_mode, self.candidates = directions, poss_mode, candidates
         self.numbers: dict[str, int] = {}
         self.inputs: list[list[_Scored]] = []
+        self.unaligned: list[tuple[int, str]] = []  # number in the stream, reason
         self.first: AttentionTensor | None = None
 
     def add(self, attention: AttentionTensor, index: int) -> None:
@@ -691,6 +702,16 @@ class _Counter:
                 found[..., word] = np.where(replaced, of_clitic, found[..., word])
         return found
 
+    def _skipped(self, stream: object) -> tuple[tuple[int, str], ...]:
+        """What the stream left out and what could not be aligned, by number of the input."""
+        left_out = sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))
+        unaligned = []
+        for number, reason in self.unaligned:
+            for index, _ in left_out:  # inputs that gave no map were not counted
+                number += index <= number
+            unaligned.append((number, reason))
+        return tuple(sorted(left_out + unaligned))
+
     def scores(self, stream: object, **options: Any) -> RelationScores:
         first = self.first
         if first is None:
@@ -718,7 +739,7 @@ class _Counter:
             poss_mode=self.poss_mode,
             candidates=self.candidates,
             without_governor=int(lengths.sum()) - len(number),
-            skipped=tuple(sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))),
+            skipped=self._skipped(stream),
             source=first.source or Source(),
             **options,
         )

@@ -181,7 +181,7 @@ def _measured(
     if gold is not None:
         sentences = gold.sentences
         stream = ext.extract(sentences, on_too_long="skip", on_error="skip", batch_size=batch_size, progress=progress)
-        relations = score_relations(stream)
+        relations = score_relations(stream, on_error="skip")
         left_out = {index for index, _ in relations.skipped}
         scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
         shown = tuple(ext(scored[i]) for i in relation_examples(relations))
