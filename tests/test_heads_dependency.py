@@ -466,3 +466,21 @@ def test_a_failure_at_the_start_has_nothing_to_keep() -> None:
     with pytest.raises(ValidationError) as caught:
         score_relations([mapped(HEAD, DOGS).replace(annotation=None)])
     assert not hasattr(caught.value, "partial")
+
+
+def test_sentences_that_cannot_be_aligned_are_named_or_left_out() -> None:
+    ext = Extractor(*model_zoo.build("bert"))
+    tree = {"governors": [2, 0], "relations": ["nsubj", "root"]}
+    good = Sentence(["cat", "sat"], **tree)
+    odd = Sentence(["\u200b", "sat"], id="odd", **tree)
+    empty = Sentence(["\u200b", "\u200b"], **tree)
+    corpus = [empty, good, odd, good, odd]
+    with pytest.raises(AlignmentError, match=r"word 0 .* of odd has no token") as caught:
+        score_relations(ext.extract(corpus, on_error="skip"))
+    assert "on_error='skip') leaves such sentences out" in caught.value.__notes__[0]
+    scores = score_relations(ext.extract(corpus, on_error="skip"), on_error="skip")
+    assert scores.sentences == 2
+    assert [index for index, _ in scores.skipped] == [0, 2, 4]
+    assert "of odd has no token" in scores.skipped[1][1]
+    with pytest.raises(ValidationError, match="all 1 inputs were skipped"):
+        score_relations(ext.extract([odd]), on_error="skip")

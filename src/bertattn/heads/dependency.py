@@ -707,9 +707,10 @@ class _Counter:
         left_out = sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))
         unaligned = []
         for number, reason in self.unaligned:
+            place = number
             for index, _ in left_out:  # inputs that gave no map were not counted
-                number += index <= number
-            unaligned.append((number, reason))
+                place += index <= place
+            unaligned.append((place, reason))
         return tuple(sorted(left_out + unaligned))
 
     def scores(self, stream: object, **options: Any) -> RelationScores:
