@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bertattn.readers._source import Corpus, CorpusStream, Readable, Skipped
-from bertattn.readers.conll2012 import iter_conll2012, read_conll2012
+from bertattn.readers.conll2012 import iter_conll2012, read_conll2012, to_conll2012, write_conll2012
 from bertattn.readers.conllu import iter_conllu, read_conllu, to_conllu, write_conllu
 from bertattn.readers.corefud import iter_corefud, read_corefud
 from bertattn.readers.dependencies import iter_dependencies, read_dependencies, write_dependencies
@@ -26,7 +26,9 @@ __all__ = [
     "read_corefud",
     "read_dependencies",
     "read_text",
+    "to_conll2012",
     "to_conllu",
+    "write_conll2012",
     "write_conllu",
     "write_dependencies",
 ]
