@@ -66,7 +66,8 @@ def read_conll2012(source: Readable, /, *, on_error: OnError = "raise") -> Corpu
 
     - `columns`: a string a column, or where its words differ a tuple. None is what the fields say; where they say
       nothing, tag, speaker and coreference are written as this string;
-    - `lines`: number and text of each line that has other spaces, or other brackets in other order, than is written;
+    - `lines`: number and text of each line with other spaces, or its brackets in another order, than would be written;
+      in a file aligned with spaces that is every line;
     - `blank_lines`: their number after the sentence, where it is not one, or not none after the last of 3 or 5 columns;
 
     and of the document as `begin` and `end`: its first line, and its last with the blank lines after it, where they are
@@ -214,6 +215,8 @@ def _rows_of(s: Sentence, brackets: Sequence[Sequence[str]], name: str | None, p
     """The cells of each word, as they are written where no line is kept."""
     columns = _columns_of(s)
     n = len(columns)
+    if n not in (2, 3, 5) and n < _FULL:
+        raise ValidationError(f"metadata['columns'] has {n} entries; expected 2, 3, 5, or {_FULL} and more")
     if n == 2 and set(s.words) != {"_"}:
         raise ValidationError(
             f"the sentence {' '.join(s.words)!r:.60} has words, but its metadata['columns'] has no column for them; "
@@ -224,13 +227,16 @@ def _rows_of(s: Sentence, brackets: Sequence[Sequence[str]], name: str | None, p
             raise ValidationError(
                 f"a column of metadata['columns'] has {len(column)} entries but there are {len(s)} words"
             )
+    speakers = s.metadata.get("speakers", ())
+    if speakers and len(speakers) != len(s):
+        raise ValidationError(f"metadata['speakers'] has {len(speakers)} entries but there are {len(s)} words")
     fields: dict[int, Sequence[str | None]] = {}
     if n != 2:
         fields[_number(n)] = [str(i) for i in range(len(s))]
         fields[_word(n)] = s.words
     if n >= _FULL:
         fields[_TAG] = s.xpos or ()
-        fields[_SPEAKER] = s.metadata.get("speakers", ())
+        fields[_SPEAKER] = speakers
     between = "|" if n >= _FULL else ""
     fields[n - 1] = [between.join(chunks) or None for chunks in brackets]
     written: list[Sequence[str]] = []
