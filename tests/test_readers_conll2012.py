@@ -358,6 +358,10 @@ def test_fields_that_were_changed_are_written_and_not_the_lines_they_were_read_f
     ]
     only_mentions = to_conll2012(replace(d, mentions=d.mentions[:2]))
     assert only_mentions.splitlines()[:4] == ONTONOTES.splitlines()[:4]
+    (spaced,) = read("#begin document (d)\nd 0 0 x (1)\n#end document\n")
+    (s,) = spaced.sentences
+    fewer = replace(s, metadata={**s.metadata, "columns": (None, None, "_")})
+    assert to_conll2012(replace(spaced, sentences=(fewer,))).splitlines()[1] == "0\tx\t(1)"
 
 
 def test_the_layout_of_a_document_of_ones_own() -> None:
@@ -424,6 +428,10 @@ SPOKEN = Sentence(["a"], metadata={"columns": (None,) * 11 + ("-",), "speakers":
         (
             Document([replace(ONE, metadata={"columns": (None, None, None, None, "-")}), ONE], metadata={"end": ""}),
             "the document None cannot be written as CoNLL-2012: <file>:10:1: the document has no '#end document'",
+        ),
+        (
+            Document([ONE], id="x", metadata={"end": f"#end document\n{ONTONOTES}"}),
+            "the document 'x' would be read back as 2 documents",
         ),
         (
             Document([replace(ONE, metadata={"columns": ("x", "-")})]),
