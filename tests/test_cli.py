@@ -73,6 +73,33 @@ def test_unknown_option_is_a_usage_error(calls: list[tuple[Path, bool]]) -> None
     assert calls == []
 
 
+def test_report_refuses_wrong_options_before_anything_is_loaded(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("One line.\n")
+    wrong = [
+        (["--text", str(tmp_path / "none.txt")], "does not exist"),
+        (["--treebank", str(tmp_path)], "is a directory"),
+        (["--text", str(text), "--unit", "word"], "'segment', 'line'"),
+        (["--text", str(text), "--weighting", "none"], "'sequence', 'query'"),
+        ([], "bertattn: there is nothing to read; give --text FILE, --treebank FILE or both"),
+    ]
+    code = (
+        "import sys\nfrom typer.testing import CliRunner\nfrom bertattn.cli import app\n"
+        f"for arguments, said in {wrong!r}:\n"
+        "    done = CliRunner(env={'COLUMNS': '300'}).invoke(app, ['report', '--model', 'none', *arguments])\n"
+        "    assert done.exit_code in {1, 2} and said in done.stderr, (done.exit_code, done.stderr)\n"
+        "heavy = {'torch', 'transformers', 'matplotlib', 'pandas'} & set(sys.modules)\nassert not heavy, heavy"
+    )
+    done = python("-c", code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_of_report_names_the_defaults() -> None:
+    shown = runner.invoke(app, ["report", "--help"], env={"COLUMNS": "300"}).output
+    for default in ("128", "all", "float32", "a GPU if there is one", "first words of the text"):
+        assert f"({default})" in shown
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 import bertattn
-from bertattn.errors import BertattnError
+from bertattn.errors import BertattnError, InputError
 
 if TYPE_CHECKING:
     from bertattn.report import Report
@@ -50,7 +51,7 @@ Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 @app.command()
 def demo(out: Out = "demo-out", progress: Progress = True) -> None:
-    """A report on a small model and 24 passages: Figures 1, 2 and 4 of Clark et al. 2019, with their numbers."""
+    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Table 1 of Clark et al. 2019."""
     with _plain_errors():
         from bertattn.demo import run
 
@@ -61,39 +62,52 @@ def demo(out: Out = "demo-out", progress: Progress = True) -> None:
 def report(
     model: Annotated[str, typer.Option(metavar="NAME_OR_PATH", help="A model on the hub, or a folder.")],
     text: Annotated[
-        list[str] | None,
+        list[Path] | None,
         typer.Option(
             metavar="FILE",
+            exists=True,
+            dir_okay=False,
             help="A UTF-8 file, a paragraph or sentence a line, a blank line after each document. May be given again.",
         ),
     ] = None,
     treebank: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE", help="A CoNLL-U file, for single heads and dependencies. May be given again."),
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A CoNLL-U file, for single heads and dependencies. May be given again.",
+        ),
     ] = None,
     out: Out = "report-out",
     example: Annotated[
-        str | None, typer.Option(help="The text of Figure 1. [default: first words of the text]")
+        str | None, typer.Option(help="The text of Figure 1.", show_default="first words of the text")
     ] = None,
     unit: Annotated[
-        str, typer.Option(help="What is one input: a 'segment' of two consecutive passages, or each 'line'.")
+        Literal["segment", "line"],
+        typer.Option(help="What is one input: a 'segment' of two consecutive passages, or each 'line'."),
     ] = "segment",
-    max_tokens: Annotated[int | None, typer.Option(help="The longest segment. [default: 128]")] = None,
-    count: Annotated[int | None, typer.Option(help="Use so many segments, chosen at random. [default: all]")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The longest segment.", show_default="128")] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Use so many segments, chosen at random.", show_default="all")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of that choice, and of where segments are parted.")] = 0,
-    weighting: Annotated[str, typer.Option(help="Average over each 'sequence' first, or over all of a 'query'.")] = (
-        "sequence"
-    ),
+    weighting: Annotated[
+        Literal["sequence", "query"],
+        typer.Option(help="A mean over sequences, each by its own mean, or one over every query of the text."),
+    ] = "sequence",
     batch_size: Annotated[int, typer.Option(min=1, help="How many inputs run together.")] = 16,
     device: Annotated[
-        str | None, typer.Option(help="Where to run, such as 'cpu'. [default: a GPU if there is one]")
+        str | None, typer.Option(help="Where to run, such as 'cpu'.", show_default="a GPU if there is one")
     ] = None,
-    dtype: Annotated[str | None, typer.Option(help="What to compute in. [default: float32]")] = None,
+    dtype: Annotated[str | None, typer.Option(help="What to compute in.", show_default="float32")] = None,
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     progress: Progress = True,
 ) -> None:
     """A report on your own model and text or treebank: an HTML page that opens offline, figures, CSV and JSON."""
     with _plain_errors():
+        if not text and not treebank:
+            raise InputError("there is nothing to read; give --text FILE, --treebank FILE or both")
         from bertattn.report import run
 
         _say(
@@ -103,11 +117,11 @@ def report(
                 text=text or (),
                 treebank=treebank or (),
                 example=example,
-                unit=unit,  # type: ignore[arg-type]
+                unit=unit,
                 max_tokens=max_tokens,
                 count=count,
                 seed=seed,
-                weighting=weighting,  # type: ignore[arg-type]
+                weighting=weighting,
                 batch_size=batch_size,
                 device=device,
                 dtype=dtype,
