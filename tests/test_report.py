@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import dataclasses
 import errno
 import html
 import json
+import os
 import re
 import shlex
+import signal
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -190,7 +193,7 @@ def test_a_section_without_its_input_says_what_to_give() -> None:
 def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Extractor, tmp_path: Path) -> None:
     made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
     assert made.results.example is None
-    assert "Give a short text: --example TEXT" in " ".join(read(made).words)
+    assert "token ids need a short text beside them: --example TEXT" in " ".join(read(made).words)
     assert record_of(made.folder)["missing"] == ["examples", "relations"]
     assert not (made.folder / "figure1.svg").exists()
 
@@ -293,6 +296,40 @@ def test_a_small_treebank_has_no_held_out_column_but_a_page(ext: ba.Extractor, t
     assert not (made.folder / "figure5.svg").exists()
 
 
+def test_a_relation_of_one_document_does_not_take_the_held_out_column_from_the_others(
+    ext: ba.Extractor, treebank: Path, tmp_path: Path
+) -> None:
+    alone = TREES[: TREES.index("# newdoc id = d1")].replace("\tobj\t", "\tiobj\t").replace("# newdoc id = d0\n", "")
+    treebank.write_text(TREES + alone * 20, encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=treebank)
+    with (made.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
+        held_out = {row["relation"]: row["held out"] for row in csv.DictReader(file)}
+    assert held_out["iobj"] == ""
+    assert float(held_out["det"]) > 0
+    assert "which is parted between documents" in " ".join(read(made).words)
+
+
+def test_the_headline_gives_the_held_out_accuracy_too(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", treebank=treebank)
+    assert re.search(r"; picked on other documents, \d+\.\d%\); the best fixed offset", made.highlights[-1])
+    settings = record_of(made.folder)["settings"]
+    assert settings["held_out"] == {"folds": 5, "by": "document", "seed": 0}
+    assert settings["interval"] == {"method": "bootstrap over sentences", "level": 0.95, "resamples": 2000, "seed": 0}
+    assert (settings["min_count"], settings["offsets"]) == (20, [-3, -2, -1, 1, 2, 3])
+
+
+def test_a_treebank_that_gives_nothing_says_why(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    treebank.write_text("1\tThe\t_\t_\t_\t_\t_\t_\t_\t_\n\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"no word of the 1 sentences of the treebank has a governor; .* column HEAD"):
+        report.run(ext, tmp_path / "out", treebank=treebank)
+    long = "".join(f"{i}\tcat\t_\t_\t_\t_\t{i - 1}\tdep\t_\t_\n" for i in range(1, 200))
+    treebank.write_text(f"{long}\n", encoding="utf-8")
+    with pytest.raises(
+        InputError, match=r"can take none of the 1 sentences of the treebank: .* but the model takes 96"
+    ):
+        report.run(ext, tmp_path / "out", treebank=treebank)
+
+
 def test_a_bad_treebank_names_the_place(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
     treebank.write_text(TREES.replace("4\tthe", "7\tthe", 1), encoding="utf-8")
     with pytest.raises(ReaderError, match=r"trees\.conllu:6:1: "):
@@ -343,6 +380,16 @@ def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
         report.run(ext, out, text=text, device="cpu")
     with pytest.raises(ValidationError, match="unit must be 'segment' or 'line', but is 'word'"):
         report.run(ext, out, text=text, unit="word")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="the name of a file to read is empty"):
+        report.run(ext, out, text="")
+    with pytest.raises(InputError, match="count is how many segments to use, 1 or more, but is 0"):
+        report.run(ext, out, text=text, count=0)
+    with pytest.raises(InputError, match="count belongs to text that is read as segments; leave it out"):
+        report.run(ext, out, text=text, unit="line", count=1)
+    with pytest.raises(InputError, match="max_tokens belongs to text that is read as segments; leave it out"):
+        report.run(ext, out, inputs=["a"], max_tokens=20)
+    with pytest.raises(InputError, match="example needs text beside it, which says which heads to show"):
+        report.run(ext, out, treebank=text, example="The cat")
     with pytest.raises(StorageError, match="the name of the folder to write is empty"):
         report.run(ext, "", text=text)
     with pytest.raises(FileNotFoundError):
@@ -353,7 +400,23 @@ def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
     assert not out.exists()
 
 
+def test_a_pipe_is_refused_before_it_is_read(ext: ba.Extractor, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for given in ({"text": tmp_path / "pipe"}, {"treebank": tmp_path / "pipe"}):
+        with pytest.raises(
+            InputError, match=r"pipe is a pipe or device, not a file; write its content to a file first"
+        ):
+            report.run(ext, tmp_path / "out", **given)  # type: ignore[arg-type]
+
+
 # That it can be repeated
+
+
+def test_the_text_of_figure_1_is_on_record(ext: ba.Extractor, done: report.Report, tmp_path: Path) -> None:
+    assert record_of(done.folder)["text"]["example"] == "The cat sat on the mat."
+    pair = ba.TextPair("The cat sat.", "It ran.")
+    made = report.run(ext, tmp_path / "out", inputs=["The dog ran."], example=pair)
+    assert record_of(made.folder)["text"]["example"] == ["The cat sat.", "It ran."]
 
 
 def same_but_for_times(a: Path, b: Path) -> None:
@@ -432,6 +495,12 @@ def test_the_record_has_versions_and_machine(done: report.Report) -> None:
 # That nothing is left half-written
 
 
+def write_into(out: Path, *names: str) -> None:
+    with _files.all_or_nothing(out) as folder:
+        for name in names:
+            (folder / name).write_text("new")
+
+
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_a_run_that_stops_at_any_file_leaves_the_folder_as_it_was(
@@ -470,6 +539,56 @@ def test_a_run_that_stops_at_any_file_leaves_the_folder_as_it_was(
     report.run(ext, out, text=text)
     assert (out / "index.html").read_text() != "old"
     assert (out / "mine.txt").exists() == existing
+
+
+@pytest.mark.parametrize("stop", range(8))
+def test_moving_into_a_folder_that_fails_half_way_is_undone(
+    stop: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    for name in ("a", "b", "mine"):
+        (out / name).write_text("old")
+    rename, moved = Path.rename, 0
+
+    def move(self: Path, to: Any) -> Path:
+        nonlocal moved
+        moved += 1
+        if moved == stop + 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return rename(self, to)
+
+    monkeypatch.setattr(Path, "rename", move)
+    fails = stop < 5  # two files moved away, three moved in
+    with pytest.raises(OSError, match="No space") if fails else contextlib.nullcontext():
+        write_into(out, "a", "b", "c")
+    expected = {"a": "old", "b": "old", "mine": "old"} if fails else {"a": "new", "b": "new", "c": "new", "mine": "old"}
+    assert {path.name: path.read_text() for path in out.iterdir()} == expected
+
+
+def test_a_folder_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "b").mkdir()
+    (tmp_path / "a").write_text("old")
+    with pytest.raises(StorageError, match="b is a folder, but a file of this name is to be written; move it away"):
+        write_into(tmp_path, "a", "b")
+    assert (tmp_path / "a").read_text() == "old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_ctrl_c_while_files_move_waits_until_all_have_moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a").write_text("old")
+    rename = Path.rename
+
+    def move(self: Path, to: Any) -> Path:
+        signal.raise_signal(signal.SIGINT)
+        return rename(self, to)
+
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(Path, "rename", move)
+    with pytest.raises(KeyboardInterrupt):
+        write_into(tmp_path, "a", "b")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "b": "new"}
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_a_full_disk_is_one_line(text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ import tokenizer_zoo
 from bertattn.errors import InputError, ModelError, TooLongError, ValidationError
 from bertattn.inputs import TokenIds
 from bertattn.readers import read_text
-from bertattn.segments import Segments, paragraph_segments
+from bertattn.segments import Segments, _truncate, paragraph_segments
 
 
 def pieces(text: str, tokenizer=None) -> list[int]:
@@ -303,3 +303,19 @@ def test_lines_without_tokens_are_counted() -> None:
     assert len(made) == 1
     assert made.empty_lines == 2
     assert paragraph_segments([document[::3]], tokenizer_zoo.wordpiece()).empty_lines == 0
+
+
+def test_a_line_of_a_million_tokens_is_cut_at_once() -> None:
+    a, b = list(range(1_000_000)), list(range(1_000_000))
+    assert _truncate(a, b, 60, random.Random(3)) == 2_000_000 - 60
+    assert all(part == list(range(part[0], part[0] + 30)) for part in (a, b))
+
+
+@given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 60), st.integers(0, 100))
+def test_tokens_are_cut_off_one_by_one(m: int, n: int, room: int, seed: int) -> None:
+    a, b, c, d = list(range(m)), list(range(n)), list(range(m)), list(range(n))
+    _truncate(a, b, room, random.Random(seed))
+    rng = random.Random(seed)
+    while len(c) + len(d) > room:
+        (c if len(c) > len(d) else d).pop(0 if rng.random() < 0.5 else -1)
+    assert (a, b) == (c, d)

@@ -8,7 +8,9 @@ import io
 import json
 import os
 import secrets
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -71,8 +73,10 @@ def write_csv(path: str | os.PathLike[str], records: Sequence[Mapping[str, objec
 def all_or_nothing(out: Path) -> Iterator[Path]:
     """A temporary folder whose files move to `out` when the block ends well, and vanish when it does not.
 
+    Where moving fails half way, the files that had been replaced come back. Ctrl-C waits until all are moved.
+
     Raises:
-        StorageError: `out` is a file, or nothing can be written there.
+        StorageError: `out` is a file, nothing can be written there, or a folder in it is named as a file to write.
     """
     target = out.resolve()
     if target.exists() and not target.is_dir():
@@ -90,8 +94,42 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
         if not target.exists():
             folder.rename(target)
             return
-        for path in sorted(folder.iterdir()):
-            path.replace(target / path.name)
+        with _ctrl_c_later():
+            _move_all(folder, target, Path(name) / "replaced")
+
+
+def _move_all(folder: Path, target: Path, replaced: Path) -> None:
+    """Move the files of one folder to another; after an error the other is as it was."""
+    names = sorted(path.name for path in folder.iterdir())
+    for name in names:
+        if (target / name).is_dir():
+            raise StorageError(f"{target / name} is a folder, but a file of this name is to be written; move it away")
+    replaced.mkdir()
+    done = contextlib.ExitStack()
+    with done:
+        for name in names:
+            if os.path.lexists(target / name):
+                (target / name).rename(replaced / name)
+                done.callback((replaced / name).rename, target / name)
+            (folder / name).rename(target / name)
+            done.callback((target / name).unlink)
+        done.pop_all()
+
+
+@contextlib.contextmanager
+def _ctrl_c_later() -> Iterator[None]:
+    """Hold back Ctrl-C until the block has ended. Only the main thread can, and only it is sent one."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    pressed = []
+    before = signal.signal(signal.SIGINT, lambda *_: pressed.append(True))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_DFL if before is None else before)
+    if pressed:
+        signal.raise_signal(signal.SIGINT)
 
 
 def labelled(value: dict[str, Any], *, kind: str, version: int) -> dict[str, Any]:

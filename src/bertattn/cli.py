@@ -134,7 +134,9 @@ def report(
 def _say(done: Report) -> None:
     for line in done.highlights:
         typer.echo(line)
-    typer.echo(f"\n{len(done.files)} files in {done.folder}; open {done.files[0]}")
+    if done.highlights:
+        typer.echo()
+    typer.echo(f"{len(done.files)} files in {done.folder}; open {done.files[0]}")
 
 
 @contextmanager

@@ -209,9 +209,14 @@ def _chunks(lines: list[list[int]], room: int) -> Iterator[list[list[int]]]:
 def _truncate(a: list[int], b: list[int], room: int, rng: random.Random) -> int:
     """Cut tokens off in place, and say how many."""
     excess = max(0, len(a) + len(b) - room)
+    ends = [[0, len(a)], [0, len(b)]]  # what is kept; to take tokens off the front one by one is slow on a long line
     for _ in range(excess):
-        longer = a if len(a) > len(b) else b
-        longer.pop(0 if rng.random() < 0.5 else -1)
+        longer = ends[0] if ends[0][1] - ends[0][0] > ends[1][1] - ends[1][0] else ends[1]
+        if rng.random() < 0.5:
+            longer[0] += 1
+        else:
+            longer[1] -= 1
+    a[:], b[:] = (line[start:end] for line, (start, end) in zip((a, b), ends, strict=True))
     return excess
 
 

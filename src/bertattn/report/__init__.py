@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertattn import _files, _optional
 from bertattn.errors import InputError, StorageError, ValidationError
 from bertattn.inputs import TextPair
-from bertattn.report._sections import SECTIONS, Picture, Results, Section, Shown, Table
+from bertattn.report._sections import SECTIONS, Picture, Results, Section, Shown, Table, relation_settings
 
 if TYPE_CHECKING:
     from bertattn.extract import Extractor, Input
+    from bertattn.heads import RelationScores
     from bertattn.report._corpus import Corpus, Treebank
     from bertattn.tensor import AttentionTensor, Source
 
@@ -84,7 +85,7 @@ def run(
         inputs: instead of `text`, anything that `Extractor.extract` takes.
         treebank: CoNLL-U files, plain or `.gz`, for the section on dependency relations. Sentences that the model
             cannot take are left out and listed.
-        example: the text of Figure 1; None takes the first words of the first input.
+        example: the text of Figure 1, beside `text` or `inputs`; None takes the first words of the first input.
         unit: what of `text` is one input: "segment" is two consecutive passages of a document
             (`segments.paragraph_segments`, the paper's way); "line" is each line by itself, cut where it is longer
             than the model takes.
@@ -131,6 +132,17 @@ def run(
     for name, value, choices in (("unit", unit, ("segment", "line")), ("weighting", weighting, ("sequence", "query"))):
         if value not in choices:
             raise ValidationError(f"{name} must be {' or '.join(map(repr, choices))}, but is {value!r}")
+    for name, given in (("max_tokens", max_tokens), ("count", count)):
+        if given is not None and not (paths and unit == "segment"):
+            raise InputError(
+                f"{name} belongs to text that is read as segments; leave it out, or give text files (text=)"
+            )
+    if count is not None and count < 1:
+        raise InputError(f"count is how many segments to use, 1 or more, but is {count}")
+    if example is not None and not paths and inputs is None:
+        raise InputError(
+            "example needs text beside it, which says which heads to show; give text files (text=) or inputs (inputs=)"
+        )
     loading = {"device": device, "dtype": dtype, "revision": revision}
     if isinstance(model, Extractor) and any(loading.values()):
         raise InputError(
@@ -161,13 +173,15 @@ def run(
 
 
 def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    return [Path(one) for one in ([given] if isinstance(given, str | os.PathLike) else given)]
+    names = [given] if isinstance(given, str | os.PathLike) else list(given)
+    if not all(map(os.fspath, names)):  # Path would read it as the current folder
+        raise InputError("the name of a file to read is empty")
+    return [Path(one) for one in names]
 
 
 def _measured(
     corpus: Corpus | None, gold: Treebank | None, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool
 ) -> Results:
-    from bertattn.heads import score_relations
     from bertattn.patterns import surface_patterns
     from bertattn.report._sections import relation_examples
     from bertattn.statistics import summarize
@@ -181,11 +195,29 @@ def _measured(
     if gold is not None:
         sentences = gold.sentences
         stream = ext.extract(sentences, on_too_long="skip", on_error="skip", batch_size=batch_size, progress=progress)
-        relations = score_relations(stream, on_error="skip")
+        relations = _scored(stream, len(sentences))
         left_out = {index for index, _ in relations.skipped}
         scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
         shown = tuple(ext(scored[i]) for i in relation_examples(relations))
     return Results(surface, example, relations, shown)
+
+
+def _scored(stream: Any, sentences: int) -> RelationScores:
+    from bertattn.heads import score_relations
+
+    try:
+        relations = score_relations(stream, on_error="skip")
+    except ValidationError:
+        if len(stream.skipped) < sentences:
+            raise
+        raise InputError(
+            f"the model can take none of the {sentences} sentences of the treebank: {stream.skipped[0].reason}"
+        ) from None
+    if not relations.count():
+        raise InputError(
+            f"no word of the {sentences} sentences of the treebank has a governor; give one whose column HEAD is filled"
+        )
+    return relations
 
 
 def _record(
@@ -225,9 +257,8 @@ def _record(
             "words_without_governor": relations.without_governor,
             "skipped": _listed(relations.skipped),
         }
-        record["settings"] |= {
-            name: getattr(relations, name) for name in ("punct", "root", "subtypes", "poss_mode", "candidates")
-        }
+        names = ("directions", "punct", "root", "subtypes", "poss_mode", "candidates")
+        record["settings"] |= {name: getattr(relations, name) for name in names} | relation_settings(relations)
     return record
 
 

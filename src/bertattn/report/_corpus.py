@@ -52,6 +52,7 @@ def of_files(
     documents: list[tuple[str, ...]] = []
     files = []
     for path in paths:
+        _check_file(path)
         read = readers.read_text(path)
         lines = sum(map(len, read))
         files.append(file_record(path) | {"documents": len(read), "lines": lines})
@@ -62,7 +63,7 @@ def of_files(
     chosen = example or " ".join(documents[0][0].split()[:EXAMPLE_WORDS])
     if unit == "line":
         lines_of_all = [line for document in documents for line in document]
-        return Corpus(lines_of_all, chosen, {"files": files, "unit": "line"})
+        return Corpus(lines_of_all, chosen, {"files": files, "unit": "line", "example": _as_json(chosen)})
     limit = ext._limit
     longest = max_tokens if max_tokens is not None else min(MAX_TOKENS, limit or MAX_TOKENS)
     with warnings.catch_warnings():  # fewer than asked for: the record says so
@@ -77,6 +78,7 @@ def of_files(
     record = {
         "files": files,
         "unit": "segment",
+        "example": _as_json(chosen),
         "max_tokens": longest,
         "count": count,
         "seed": seed,
@@ -103,6 +105,7 @@ def of_treebank(paths: Sequence[Path]) -> Treebank:
     sentences: list[Sentence] = []
     files = []
     for path in paths:
+        _check_file(path)
         read = readers.read_conllu(path)
         files.append(file_record(path) | {"sentences": len(read), "words": sum(map(len, read))})
         sentences += read
@@ -118,8 +121,22 @@ def of_inputs(inputs: Iterable[Input], *, example: str | TextPair | None) -> Cor
     digest = hashlib.sha256()
     for one in kept:
         digest.update(repr(one).encode("utf-8", "backslashreplace") + b"\n")
-    record = {"inputs": len(kept), "sha256": digest.hexdigest()}
-    return Corpus(kept, example if example is not None else _first_words(kept[0]), record)
+    chosen = example if example is not None else _first_words(kept[0])
+    record = {"inputs": len(kept), "sha256": digest.hexdigest(), "example": _as_json(chosen)}
+    return Corpus(kept, chosen, record)
+
+
+def _as_json(example: str | TextPair | None) -> str | list[str] | None:
+    return [example.first, example.second] if isinstance(example, TextPair) else example
+
+
+def _check_file(path: Path) -> None:
+    """A pipe is empty when it is read again, for its hash, and the command on the page could never be repeated."""
+    if path.is_fifo() or path.is_char_device() or path.is_socket():
+        raise InputError(
+            f"{path} is a pipe or device, not a file; write its content to a file first, so that the run can be "
+            "repeated"
+        )
 
 
 def file_record(path: Path) -> dict[str, Any]:

@@ -58,9 +58,11 @@ def versions() -> dict[str, str]:
 
 
 def machine(ext: Extractor) -> dict[str, Any]:
-    return {
+    device = ext.model.device
+    card = {"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}
+    return card | {
         "system": platform.system(),
         "processor": platform.machine(),
-        "device": str(ext.model.device),
+        "device": str(device),
         "threads": torch.get_num_threads(),
     }

@@ -5,15 +5,16 @@ To add one: a field of `Results` that holds what was measured, a function that s
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import numpy as np
 
 from bertattn import _arrays, figures
 from bertattn.errors import SelectionError, ValidationError
-from bertattn.heads import BestHead, BestHeads, RelationScores, best_heads, cross_fit
+from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
 from bertattn.statistics import Summary
 from bertattn.tensor import AttentionTensor, format_head
 
@@ -26,6 +27,9 @@ T = TypeVar("T")
 
 TOP = 3
 FOLDS = 5
+# Of the intervals, and of how the folds are dealt out.
+LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
+OFFSETS: Final = (-3, -2, -1, 1, 2, 3)
 # Sentences of Figure 5: how many with a word found and not found, and how long, in words.
 EXAMPLES_FOUND, EXAMPLES_MISSED = 2, 1
 EXAMPLE_LENGTHS = (5, 14)
@@ -358,21 +362,37 @@ def _clearest(scores: RelationScores) -> BestHead | None:
     return max(rows, key=lambda row: row.accuracy - row.baseline, default=None)
 
 
-def _held_out(scores: RelationScores, min_count: int) -> BestHeads | None:
-    """Cross-fitted, by document where there are enough; None where even sentences are too few."""
+def _fold_by(scores: RelationScores) -> Literal["document", "sentence"]:
+    """By document where there are enough."""
     documents = len(set(scores.documents)) if None not in scores.documents else 0
-    try:
-        if documents >= FOLDS:
-            return cross_fit(scores, folds=FOLDS, min_count=min_count)
-        return cross_fit(scores, folds=FOLDS, by="sentence", min_count=min_count)
-    except (SelectionError, ValidationError):  # a relation that one fold alone has, or fewer sentences than folds
-        return None
+    return "document" if documents >= FOLDS else "sentence"
+
+
+def _held_out(scores: RelationScores, relations: Sequence[str]) -> dict[str, BestHead]:
+    """Cross-fitted; a relation that one fold alone has is not in it, and with fewer sentences than folds none is."""
+    found = {}
+    if scores.sentences >= FOLDS:
+        for name in relations:
+            with contextlib.suppress(SelectionError):
+                found[name] = cross_fit(scores, folds=FOLDS, by=_fold_by(scores), relations=[name])[name]
+    return found
+
+
+def relation_settings(scores: RelationScores) -> dict[str, Any]:
+    """What the section on relations was made with, for the record."""
+    return {
+        "min_count": _min_count(scores),
+        "offsets": list(OFFSETS),
+        "interval": {"method": "bootstrap over sentences", "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
+        "held_out": {"folds": FOLDS, "by": _fold_by(scores), "seed": SEED},
+    }
 
 
 def _relations(results: Results) -> Shown:
     scores = _given(results.relations)
     min_count = _min_count(scores)
-    table, held_out = best_heads(scores, min_count=min_count), _held_out(scores, min_count)
+    table = best_heads(scores, min_count=min_count, offsets=OFFSETS, level=LEVEL, resamples=RESAMPLES, seed=SEED)
+    held_out = _held_out(scores, [row.relation for row in table.rows])
     rows = [
         {
             "relation": row.relation,
@@ -382,7 +402,7 @@ def _relations(results: Results) -> Shown:
             "accuracy": row.accuracy,
             "low": row.low,
             "high": row.high,
-            "held out": float("nan") if held_out is None else held_out[row.relation].accuracy,
+            "held out": held_out[row.relation].accuracy if row.relation in held_out else float("nan"),
             "offset": f"{row.offset:+d}",
             "baseline": row.baseline,
         }
@@ -412,16 +432,20 @@ def _relations(results: Results) -> Shown:
         )
     picking = (
         "Heads and offsets are picked on the words that they are scored on, as in the paper's Table 1; “held out” "
-        f"picks them on the other {FOLDS - 1} of {FOLDS} parts of the treebank. Intervals are by bootstrap over "
-        "sentences; they do not cover the picking."
+        f"picks them on the other {FOLDS - 1} of {FOLDS} parts of the treebank, which is parted between "
+        f"{_fold_by(scores)}s (– where one part alone has the relation, or there are fewer than {FOLDS} sentences). "
+        "Intervals are by bootstrap over sentences; they do not cover the picking, nor that sentences of one document "
+        "are alike."
     )
     shares = ("accuracy", "low", "high", "held out", "baseline")
     highlight = []
     if clearest is not None:
+        other = held_out.get(clearest.relation)
+        elsewhere = "" if other is None else f"; picked on other {_fold_by(scores)}s, {other.accuracy:.1%}"
         highlight.append(
             f"Head {clearest.head} finds the governor of {clearest.accuracy:.1%} of {clearest.count:,} words with the "
-            f"relation {clearest.relation} (95% CI {clearest.low:.1%} to {clearest.high:.1%}); the best fixed offset, "
-            f"{clearest.offset:+d}, finds {clearest.baseline:.1%}."
+            f"relation {clearest.relation} (95% CI {clearest.low:.1%} to {clearest.high:.1%}{elsewhere}); the best "
+            f"fixed offset, {clearest.offset:+d}, finds {clearest.baseline:.1%}."
         )
     return Shown(
         text=(RULE, picking),
@@ -459,7 +483,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "examples",
         "Heads at work",
         ("surface", "example"),
-        "Give a short text: --example TEXT (in Python: example=).",
+        "Give a text: --text FILE; token ids need a short text beside them: --example TEXT (in Python: text= or "
+        "inputs=, and example=).",
         _examples,
     ),
     Section("surface", "Surface patterns", ("surface",), TEXT, _surface),
