@@ -141,6 +141,15 @@ def test_cross_fitting_by_hand() -> None:
     assert (other.accuracy, other.optimism, other.stability) == (0.0, 0.5, 0.5)
 
 
+def test_where_all_folds_agree_a_cross_fit_is_the_same_words_and_says_so_by_its_stability() -> None:
+    scores = simulated(3, planted=True)
+    same = best_heads(scores, min_count=1)
+    agreed = [row for row in cross_fit(scores, min_count=1).rows if row.stability == 1]
+    assert agreed
+    for row in agreed:
+        assert (row.optimism, row.accuracy) == (0, same[row.relation].accuracy)
+
+
 def test_stability_is_the_share_of_replicates() -> None:
     best = best_heads(small(), relations=["det"], resamples=20)["det"]
     # The first head loses where the last sentence is drawn three or four times of four, or twice and ties go to it.

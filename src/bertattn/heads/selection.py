@@ -53,8 +53,8 @@ class BestHead:
         head: its name, "3-9", counted from 1; of a cross-fit the one picked most often.
         direction: the direction it was picked with.
         accuracy: fraction of the words whose governor it finds.
-        low, high: bootstrap interval over sentences of `accuracy`. Where `picked_on` is "the same words" it does not
-            cover what the picking adds.
+        low, high: bootstrap interval over sentences of `accuracy`, the picks taken as given. It covers what the
+            picking adds only where `picked_on` is "other words"; see `cross_fit` on "other folds".
         offset: the best fixed offset, picked as the head was.
         baseline: fraction of the words whose governor stands there.
         picked_on: "the same words", "other words" or "other folds".
@@ -247,7 +247,10 @@ def cross_fit(
 ) -> BestHeads:
     """As `best_heads`, but each fold is scored by the head and offset picked on the other folds.
 
-    `optimism` is how much higher the accuracy would be if picked on the same words.
+    `optimism` is how much higher the accuracy would be if picked on the same words. Over many corpora the accuracy is
+    right on average, but where all folds pick the same head (`stability` 1) it is that of the same words, and
+    `optimism` is 0 by construction: that shows a clear winner, not that there was no luck. The interval takes the picks
+    as given; where folds pick different heads it is too short. Where an interval must hold, use `split`.
 
     Args:
         scores: at least as many documents (or sentences) as folds.
