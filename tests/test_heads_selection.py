@@ -395,3 +395,18 @@ def test_the_planted_head_is_picked_and_its_held_out_interval_covers_the_truth()
     print(f"\n{n} corpora: 95% intervals of the held-out accuracy cover the truth in {covered}")
     # Percentile intervals of some 60 sentences are a little short.
     assert at_most(n - covered, n, 0.08)
+
+
+def test_what_is_no_scores_is_named() -> None:
+    scores = small()
+    with pytest.raises(ValidationError, match="picked_on must be what score_relations gives, but is a tuple"):
+        best_heads(scores, picked_on=(scores, scores))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="scores must be what score_relations gives, but is a list"):
+        best_heads([scores])  # type: ignore[arg-type]
+
+
+def test_results_print_as_tables() -> None:
+    text = str(head_tests(small(), "all", resamples=99))
+    assert text.startswith("HeadTests(")
+    assert "adjusted_p" in text
+    assert len(text.splitlines()) == 2 + len(head_tests(small(), "all", resamples=99).rows)

@@ -449,3 +449,9 @@ def test_files_that_can_neither_peek_nor_go_back() -> None:
 def test_an_empty_file_holds_nothing(reader, content) -> None:
     corpus = reader(io.BytesIO(content))
     assert (corpus, corpus.skipped) == ((), ())
+
+
+def test_a_corpus_shows_how_large_it_is() -> None:
+    row = "1\tGo\t_\t_\t_\t_\t0\troot\t_\t_\n\n"
+    assert repr(read_conllu(io.StringIO(row * 3))) == "Corpus(3 x Sentence)"
+    assert repr(read_conllu(io.StringIO(row + "1\tGo\n\n"), on_error="skip")) == "Corpus(1 x Sentence, 1 skipped)"

@@ -477,6 +477,7 @@ def relation_lines(
     from bertattn.annotation import Sentence
     from bertattn.heads import score_relations
 
+    _check_attention("relation_lines", attention)
     gold = attention.annotation
     if not isinstance(gold, Sentence) or gold.governors is None or gold.relations is None:
         raise ValidationError("the maps have no sentence with a tree; extract from a sentence that a reader gave")
@@ -524,6 +525,8 @@ def heads_at_work(
     """
     if not sentences:
         raise SelectionError("sentences is empty; give the maps of at least one")
+    for one in sentences:
+        _check_attention("heads_at_work", one)
     columns = min(3, len(sentences))
     rows = -(-len(sentences) // columns)
     longest = max(len(one.annotation or ()) for one in sentences)
@@ -550,6 +553,11 @@ def relation_figure(best: BestHeads, /, *, figure: Figure | None = None, most: i
     Raises:
         SelectionError: `best` has no rows.
     """
+    if not hasattr(best, "rows"):
+        raise ValidationError(
+            f"relation_figure draws what heads.best_heads or heads.cross_fit gives, not a {type(best).__name__}; "
+            "give heads.best_heads(scores)"
+        )
     rows = best.rows[:most]
     if not rows:
         raise SelectionError("best has no rows; take a smaller min_count")

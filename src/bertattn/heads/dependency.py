@@ -400,7 +400,12 @@ class RelationScores(Result):
         """The paper's Table 1: the best head of each relation with 100 words or more; see `best_heads`."""
         from bertattn.heads.selection import best_heads
 
-        return f"{self!r}\n{best_heads(self)}" if self.count() else repr(self)
+        if not self.count():
+            return repr(self)
+        best = best_heads(self)
+        rare = len(self.relation_names()) + 1 - len(best)
+        hidden = f" {rare} relations are not shown: heads.best_heads(scores, min_count=...)." if rare else ""
+        return f"{self!r}\n{best}{hidden}"
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"

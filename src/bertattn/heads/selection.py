@@ -90,6 +90,10 @@ class _Rows(Result):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({len(self.rows)} rows)"
 
+    def __str__(self) -> str:
+        """All rows, as a table."""
+        return f"{self!r}\n{self.to_frame().to_string(index=False, float_format=lambda x: f'{x:.3f}')}"
+
     def to_records(self) -> list[dict[str, Any]]:
         """One row for each of `rows`."""
         return [dataclasses.asdict(row) for row in self.rows]
@@ -203,7 +207,9 @@ def best_heads(
         >>> best.head, best.accuracy, best.offset, best.baseline
         ('1-1', 1.0, -1, 1.0)
     """
+    _check_scores("scores", scores)
     source = scores if picked_on is None else picked_on
+    _check_scores("picked_on", source)
     _check_alike(scores, source)
     names = _relations(scores, relations, min_count)
     allowed = _allowed(scores, directions)
@@ -699,7 +705,8 @@ def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
     units = _units(scores, by)
     count = int(units.max(initial=-1)) + 1
     if not 2 <= folds <= count:
-        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}")
+        more = "; pass by='sentence'" if by == "document" and folds > 2 else ""
+        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}{more}")
     place = np.random.default_rng(seed).permutation(count)
     return np.asarray(place[units] % folds)
 
@@ -707,6 +714,13 @@ def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
 def _label(scores: RelationScores, picked_on: RelationScores | None) -> str:
     same = picked_on is None or (picked_on.ids == scores.ids and np.array_equal(picked_on.hits, scores.hits))
     return "the same words" if same else "other words"
+
+
+def _check_scores(name: str, value: object) -> None:
+    if not isinstance(value, RelationScores):
+        raise ValidationError(
+            f"{name} must be what score_relations gives, but is a {type(value).__name__}; of heads.split take one part"
+        )
 
 
 def _check_alike(a: RelationScores, b: RelationScores) -> None:

@@ -63,6 +63,11 @@ class Corpus(tuple[T, ...], Generic[T]):
         made.skipped = tuple(skipped)
         return made
 
+    def __repr__(self) -> str:
+        kind = type(self[0]).__name__ if self else "nothing"
+        left_out = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"Corpus({len(self)} x {kind}{left_out})"
+
 
 class CorpusStream(Iterator[T]):
     """What a file holds, one at a time, and what was left out so far.
