@@ -567,7 +567,7 @@ def test_relation_figure_shows_heads_offsets_and_intervals() -> None:
     assert [t.get_text() for t in ax.texts] == [row.head for row in best.rows]
     with pytest.raises(SelectionError, match="best has no rows"):
         figures.relation_figure(BestHeads(()), figure=Figure())
-    with pytest.raises(ValidationError, match=r"relation_figure draws what heads\.best_heads or heads\.cross_fit gives"):
+    with pytest.raises(ValidationError, match=r"draws what heads\.best_heads or heads\.cross_fit gives"):
         figures.relation_figure(score_relations([gold_map(RIGHT_AND_WRONG)]), figure=Figure())  # type: ignore[arg-type]
     with pytest.raises(
         ValidationError, match="heads_at_work draws an AttentionTensor, but the first argument is Sente"
