@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -115,6 +116,18 @@ def test_errors_are_one_line(error: BaseException, code: int, line: str, monkeyp
     monkeypatch.setattr(demo, "run", fail)
     done = runner.invoke(app, ["demo"])
     assert (done.exit_code, done.stdout, done.stderr) == (code, "", line)
+
+
+def test_a_warning_is_one_line_without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    def warn(out: str, *, progress: bool) -> SimpleNamespace:
+        warnings.warn("the file may be\ncut off", UserWarning, stacklevel=2)
+        return SimpleNamespace(folder=out, files=(Path(out, "index.html"),), highlights=())
+
+    monkeypatch.setattr(demo, "run", warn)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = runner.invoke(app, ["demo"])
+    assert (done.exit_code, done.stderr) == (0, "bertattn: warning: the file may be cut off\n")
 
 
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

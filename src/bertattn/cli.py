@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -141,9 +142,22 @@ def _say(done: Report) -> None:
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """One line on stderr and an exit code instead of a traceback, for what is no bug of ours."""
+    """One line on stderr, and an exit code instead of a traceback, for what is no bug of ours."""
+
+    def show(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: TextIO | None = None,
+        line: str | None = None,
+    ) -> None:
+        typer.echo(f"bertattn: warning: {' '.join(str(message).split())}", err=True)
+
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            yield
     except (BertattnError, OSError) as error:
         typer.echo(f"bertattn: {' '.join(str(error).split())}", err=True)
         raise typer.Exit(1) from None
