@@ -149,7 +149,7 @@ def test_what_was_run_stands_on_top(done: report.Report) -> None:
     text = " ".join(" ".join(read(done).words).split())
     assert "BertModel, 3 layers of 4 attention heads, " in text
     assert "ran on 2 sequences of " in text
-    assert "none left out, none cut" in text
+    assert "none left out, none cut; in no segment: 1 line of the text)" in text
 
 
 def test_text_of_the_user_is_escaped(ext: ba.Extractor, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -143,24 +143,19 @@ def _say(done: Report) -> None:
 @contextmanager
 def _plain_errors() -> Iterator[None]:
     """One line on stderr, and an exit code instead of a traceback, for what is no bug of ours."""
-
-    def show(
-        message: Warning | str,
-        category: type[Warning],
-        filename: str,
-        lineno: int,
-        file: TextIO | None = None,
-        line: str | None = None,
-    ) -> None:
-        typer.echo(f"bertattn: warning: {' '.join(str(message).split())}", err=True)
-
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = show
+            warnings.showwarning = lambda message, *_, **__: typer.echo(
+                f"bertattn: warning: {_line(message)}", err=True
+            )
             yield
     except (BertattnError, OSError) as error:
-        typer.echo(f"bertattn: {' '.join(str(error).split())}", err=True)
+        typer.echo(f"bertattn: {_line(error)}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         typer.echo("interrupted", err=True)
         raise typer.Exit(130) from None
+
+
+def _line(message: object) -> str:
+    return " ".join(str(message).split())

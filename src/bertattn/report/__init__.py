@@ -313,7 +313,8 @@ def _lead(results: Results, record: dict[str, Any]) -> str:
     if surface is not None:
         ran.append(
             f"{_many(surface.sequences, 'sequence')} of {surface.queries / surface.sequences:.0f} tokens on average "
-            f"({len(surface.skipped) or 'none'} left out, {len(surface.truncated) or 'none'} cut)"
+            f"({len(surface.skipped) or 'none'} left out, {len(surface.truncated) or 'none'} cut"
+            f"{_in_no_segment(record['text'].get('left_out', {}))})"
         )
     if relations is not None:
         ran.append(
@@ -326,6 +327,14 @@ def _lead(results: Results, record: dict[str, Any]) -> str:
         f"{model['architecture']}{heads}, {model['parameters']:,} parameters, ran on {' and on '.join(ran)}. "
         "Heads are written layer-head, counted from 1: 3-9 is the ninth head of the third layer."
     )
+
+
+def _in_no_segment(left_out: dict[str, int]) -> str:
+    """What of the text could be in no segment; those that `count` did not choose were the user's wish."""
+    lines = left_out.get("one_line_chunks", 0) + left_out.get("lines_without_tokens", 0)
+    tokens = left_out.get("cut_tokens", 0)
+    lost = [_many(count, noun) for count, noun in ((lines, "line"), (tokens, "token")) if count]
+    return f"; in no segment: {' and '.join(lost)} of the text" if lost else ""
 
 
 def _many(count: int, noun: str) -> str:
