@@ -36,18 +36,18 @@ def coverage(session: nox.Session) -> None:
 
 @nox.session
 def tests_lowest(session: nox.Session) -> None:
-    """The suite on the lower bounds of pyproject.toml."""
+    """The suite on the lower bounds of pyproject.toml, without its slowest tests."""
     session.install(*LOWEST, "-e", ".[demo]", "--group", "test")
     # Old versions warn of their newer neighbours, which is no fault of ours.
     lenient = ("-W", "default::DeprecationWarning", "-W", "default::FutureWarning")
-    session.run("pytest", *lenient, *session.posargs, env=OFFLINE)
+    session.run("pytest", "-m", "not slow", *lenient, *session.posargs, env=OFFLINE)
 
 
 @nox.session
 def tests_minimal(session: nox.Session) -> None:
-    """The suite without any extra: what needs one is skipped there, and only there."""
+    """The suite without any extra and its slowest tests: what needs an extra is skipped there, and only there."""
     session.install(*NEWEST, "-e", ".", "--group", "test")
-    session.run("pytest", *session.posargs, env=OFFLINE)
+    session.run("pytest", "-m", "not slow", *session.posargs, env=OFFLINE)
 
 
 @nox.session

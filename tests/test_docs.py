@@ -41,6 +41,7 @@ def run(code: str, names: dict[str, Any], *, page: str, line: int) -> None:
     assert not failures, "".join(failures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=name)
 def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = blocks(page)

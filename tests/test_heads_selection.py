@@ -337,6 +337,7 @@ def at_most(count: int, n: int, rate: float) -> bool:
     return bool(binomtest(count, n, rate, alternative="greater").pvalue > 0.001)
 
 
+@pytest.mark.slow
 def test_a_planted_head_is_found_and_noise_is_not() -> None:
     """Over simulated corpora the share with any false discovery is the stated one at most."""
     n = CORPORA
@@ -356,6 +357,7 @@ def test_a_planted_head_is_found_and_noise_is_not() -> None:
     assert at_most(false["planted"], n, ALPHA)
 
 
+@pytest.mark.slow
 def test_picking_flatters_and_cross_fitting_does_not() -> None:
     """All heads are right for NOISE of the words that have a next one: that is the truth about whichever is picked."""
     n = CORPORA
@@ -382,6 +384,7 @@ def test_picking_flatters_and_cross_fitting_does_not() -> None:
     assert np.allclose(optimism, same - held_out)
 
 
+@pytest.mark.slow
 def test_the_planted_head_is_picked_and_its_held_out_interval_covers_the_truth() -> None:
     n = CORPORA
     truth = PLANTED * (WORDS - 1) / WORDS

@@ -468,6 +468,7 @@ def contents(path: Path) -> list[tuple[str, bytes]]:
         return [(m.name, archive.extractfile(m).read()) for m in archive if m.isfile()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pattern", "files"),
     [

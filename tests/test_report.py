@@ -501,6 +501,7 @@ def write_into(out: Path, *names: str) -> None:
             (folder / name).write_text("new")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_a_run_that_stops_at_any_file_leaves_the_folder_as_it_was(
