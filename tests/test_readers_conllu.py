@@ -455,3 +455,8 @@ def test_a_corpus_shows_how_large_it_is() -> None:
     row = "1\tGo\t_\t_\t_\t_\t0\troot\t_\t_\n\n"
     assert repr(read_conllu(io.StringIO(row * 3))) == "Corpus(3 x Sentence)"
     assert repr(read_conllu(io.StringIO(row + "1\tGo\n\n"), on_error="skip")) == "Corpus(1 x Sentence, 1 skipped)"
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder; give the name of a file in it"):
+        read_conllu(tmp_path)

@@ -139,11 +139,13 @@ def files(source: Readable) -> Iterator[tuple[str, Iterator[Line]]]:
     """The name and the raw lines of each file in the source: one, or all of a tar archive. A byte order mark is off.
 
     Raises:
-        InputError: no path and no open file.
+        InputError: no path and no open file, or a folder.
         ReaderError: a damaged archive or compressed file, or an open text file that meets bytes it cannot decode.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
+        if path.is_dir():
+            raise InputError(f"{path} is a folder; give the name of a file in it")
         if any(path.name.endswith(suffix) for suffix in (".tar", ".tar.gz", ".tgz")):
             yield from _members(path)
             return

@@ -298,7 +298,8 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
         results.relations.to_csv(folder / "relation_scores.csv")
         results.relations.save(folder / "relation_scores.json")
     model = record["model"]
-    title = f"What {model['name'] or model['architecture']} attends to"
+    name = model["name"] or model["architecture"]
+    title = f"What {Path(name).name if Path(name).is_dir() else name} attends to"
     page = _page.page(
         title=title, lead=[*notes, _lead(results, record)], sections=sections, images=images, record=record
     )

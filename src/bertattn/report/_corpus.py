@@ -71,9 +71,9 @@ def of_files(
         segments = paragraph_segments(documents, ext.tokenizer, max_tokens=longest, count=count, seed=seed)
     if not segments:
         raise InputError(
-            f"the text of {names} gives no segment: none of its documents has two lines that belong together; put one "
-            "sentence or paragraph on a line and a blank line after each document, or take each line by itself "
-            "(--unit line, unit='line')"
+            f"the text of {names} gives no segment: none of its documents has two lines that belong together, or "
+            f"max_tokens={longest} has no room for a second; put one sentence or paragraph on a line and a blank line "
+            "after each document, or take each line by itself (--unit line, unit='line')"
         )
     record = {
         "files": files,

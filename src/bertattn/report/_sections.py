@@ -167,9 +167,15 @@ SELECTION = (
 
 
 def _best(summary: Summary, statistic: str, count: int = 1, *, largest: bool = True) -> list[_Best]:
-    """The heads with the largest (or smallest) means, best first; heads where it is undefined never."""
+    """The heads with the largest (or smallest) means, best first; never those where it is undefined.
+
+    None where every head has 0, as the next token in a causal model. Intervals end where the values can.
+    """
     means = _arrays.to_numpy(summary.mean(statistic))
+    if not np.nan_to_num(means).any():
+        return []
     low, high = summary.interval(statistic)
+    low, high = np.maximum(low, 0.0), high if statistic == "entropy" else np.minimum(high, 1.0)
     order = np.argsort(-means if largest else means, axis=None, kind="stable")[:count]
     found = []
     for i, j in zip(*np.unravel_index(order, means.shape), strict=True):
