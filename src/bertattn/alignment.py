@@ -298,8 +298,18 @@ def _members(units: list[_Unit], tokens: int) -> Numpy:
 def _merged_rows(weights: Any, units: list[_Unit], mode: str) -> Any:
     if _unsplit(units, int(weights.shape[-2])):
         return weights
-    merged = _arrays.take(weights, [unit.tokens[0] for unit in units], -2)
+    firsts = [unit.tokens[0] for unit in units]
     split = [row for row, unit in enumerate(units) if len(unit.tokens) > 1]
+    at_hand = _arrays.memory_of(weights) if mode == "mean" else None
+    if at_hand is not None:
+        rows = np.take(at_hand, firsts, axis=-2)
+        if split:
+            sizes = np.array([len(units[row].tokens) for row in split])
+            parts = np.take(at_hand, [token for row in split for token in units[row].tokens], axis=-2)
+            sums = np.add.reduceat(parts, np.cumsum(sizes) - sizes, axis=-2)
+            rows[..., split, :] = sums / sizes[:, None].astype(at_hand.dtype)
+        return _arrays.placed(rows, weights)
+    merged = _arrays.take(weights, firsts, -2)
     if mode == "mean" and split:
         members = _members([units[row] for row in split], int(weights.shape[-2]))
         merged[..., split, :] = _arrays.like(members / members.sum(1, keepdims=True), weights) @ weights
