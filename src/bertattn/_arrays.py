@@ -221,7 +221,7 @@ def xlogx_sums(x: Any, *, scratch: Any) -> Any:
 
 @functools.cache
 def _log2_is_vectorised() -> bool:
-    """Whether NumPy's log2 has a kernel of its own for this processor, which takes half the time of its other logarithm.
+    """Whether NumPy's log2 has a kernel of its own for this processor, which takes half the time of its `log`.
 
     It has one for AVX-512. Elsewhere it goes number by number, and torch is faster than NumPy's other logarithm.
     """
