@@ -12,13 +12,12 @@ import numpy as np
 from bertattn import _arrays
 from bertattn.annotation import Document, DocumentWindow, Sentence
 from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads._options import Subtypes, Use, one_of
 from bertattn.results import Result
 
 __all__ = ["RELEASED_OFFSETS", "OffsetBaselines", "offset_baselines"]
 
 Clip: TypeAlias = Literal["root", "words", "none"]
-Use: TypeAlias = Literal["include", "exclude"]
-Subtypes: TypeAlias = Literal["keep", "fold"]
 
 RELEASED_OFFSETS: Final = (-3, -2, -1, 0, 1, 2)
 """The offsets that the code released with the paper tries: `range(-3, 3)`, with 0 and without 3."""
@@ -215,8 +214,7 @@ def offset_baselines(
         ("root", root, Use),
         ("subtypes", subtypes, Subtypes),
     ):
-        if value not in get_args(kind):
-            raise ValidationError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}")
+        one_of(name, value, get_args(kind))
     numbers: dict[str, int] = {}
     words: list[tuple[int, int, int, int]] = []  # position, length of the sentence, governor, number of the relation
     read = without = 0

@@ -17,6 +17,7 @@ from bertattn._arrays import Array, Numpy
 from bertattn.alignment import drop_special, merge_subwords
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, MeasureError, SelectionError, ValidationError
+from bertattn.heads._options import Subtypes, Use, one_of
 from bertattn.results import Result
 from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
 
@@ -28,8 +29,6 @@ __all__ = ["RelationScores", "predict_governors", "score_relations"]
 Direction: TypeAlias = Literal["from_dependent", "to_dependent", "from_governor"]
 PossMode: TypeAlias = Literal["none", "either", "clark"]
 Candidates: TypeAlias = Literal["words", "no_punct"]
-Use: TypeAlias = Literal["include", "exclude"]
-Subtypes: TypeAlias = Literal["keep", "fold"]
 
 DIRECTIONS: Final[tuple[Direction, ...]] = get_args(Direction)
 # The possessor's own ending, to which the possessor may owe its governor: "the dog 's tail".
@@ -67,7 +66,7 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
         >>> predict_governors(AttentionTensor(np.array([[[[0.1, 0.9], [0.6, 0.4]]]]), axis))
         array([[[2, 1]]])
     """
-    _one_of("direction", direction, DIRECTIONS)
+    one_of("direction", direction, DIRECTIONS)
     weights = _word_weights(attention)
     masked = _candidates(weights)
     if direction == "from_governor":
@@ -167,7 +166,7 @@ class RelationScores(Result):
             ("poss_mode", PossMode),
             ("candidates", Candidates),
         ):
-            _one_of(name, getattr(self, name), get_args(kind))
+            one_of(name, getattr(self, name), get_args(kind))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -558,7 +557,7 @@ def score_relations(
         raise ValidationError(f"directions must be a sequence, but is {directions!r}; write [{directions!r}]")
     asked = tuple(directions)
     for direction in asked:
-        _one_of("directions", direction, DIRECTIONS)
+        one_of("directions", direction, DIRECTIONS)
     if not asked or len(set(asked)) != len(asked):
         raise ValidationError(f"directions must be different ones, at least one, but are {directions!r}")
     for name, value, kind in (
@@ -569,7 +568,7 @@ def score_relations(
         ("candidates", candidates, Candidates),
         ("on_error", on_error, Literal["raise", "skip"]),
     ):
-        _one_of(name, value, get_args(kind))
+        one_of(name, value, get_args(kind))
     if isinstance(stream, AttentionTensor):
         raise ValidationError("stream is one AttentionTensor; give a list: [attention]")
     from tqdm import tqdm
@@ -784,11 +783,6 @@ def _blocks(words: Numpy) -> Iterator[Numpy]:
 def _range(numbers: tuple[int, ...]) -> str:
     """Numbers counted from 0 as people count them."""
     return f"{numbers[0] + 1} to {numbers[-1] + 1}" if len(numbers) > 1 else str(numbers[0] + 1)
-
-
-def _one_of(name: str, value: object, choices: tuple[Any, ...]) -> None:
-    if value not in choices:
-        raise ValidationError(f"{name} must be one of {', '.join(map(repr, choices))}, but is {value!r}")
 
 
 def _word_weights(attention: AttentionTensor) -> Numpy:

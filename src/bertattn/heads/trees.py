@@ -14,6 +14,7 @@ from bertattn._arrays import Numpy
 from bertattn.alignment import drop_special, merge_subwords
 from bertattn.annotation import Sentence
 from bertattn.errors import MeasureError, SelectionError, ValidationError
+from bertattn.heads._options import Use, one_of
 from bertattn.results import Result
 from bertattn.statistics import BootstrapInterval, bootstrap_ci
 from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
@@ -34,7 +35,6 @@ __all__ = [
 Direction: TypeAlias = Literal["from_dependent", "to_dependent", "from_governor"]
 Weights: TypeAlias = Literal["raw", "log"]
 Method: TypeAlias = Literal["arborescence", "undirected"]
-Use: TypeAlias = Literal["include", "exclude"]
 Edge: TypeAlias = tuple[int, int]
 
 # The logarithm of 0 (methods D.5).
@@ -217,8 +217,8 @@ def governor_scores(
         array([[0.2, 0.9],
                [0.6, 0. ]])
     """
-    _check_option("direction", direction, Direction)
-    _check_option("weights", weights, Weights)
+    one_of("direction", direction, get_args(Direction))
+    one_of("weights", weights, get_args(Weights))
     return _scores_of(attention, _named_heads(heads), direction, weights)
 
 
@@ -242,8 +242,8 @@ def uas(
         >>> uas((2, 3, 0), gold), uas((2, 3, 0), gold, root="exclude")
         ((1, 3), (1, 2))
     """
-    _check_option("punct", punct, Use)
-    _check_option("root", root, Use)
+    one_of("punct", punct, get_args(Use))
+    one_of("root", root, get_args(Use))
     gold = _gold(sentence)
     if len(governors) != len(sentence):
         raise ValidationError(f"there are {len(governors)} predicted governors but {len(sentence)} words")
@@ -275,7 +275,7 @@ def uuas(edges: Iterable[Edge], sentence: Sentence, /, *, punct: Use = "include"
         >>> uuas(((1, 2), (1, 3)), gold)
         (1, 2)
     """
-    _check_option("punct", punct, Use)
+    one_of("punct", punct, get_args(Use))
     gold = _gold(sentence)
     predicted = {frozenset(edge) for edge in edges}
     for edge in predicted:
@@ -442,7 +442,7 @@ def score_trees(
         ("punct", punct, Use),
         ("root", root, Use),
     ):
-        _check_option(name, value, kind)
+        one_of(name, value, get_args(kind))
     if isinstance(stream, AttentionTensor):
         raise ValidationError("stream is one AttentionTensor; give a list: [attention]")
     wanted = _named_heads(heads)
@@ -515,11 +515,6 @@ def _filled(table: Numpy, *, by_row: bool = True) -> Numpy:
 def _edges(pairs: Iterable[tuple[int, int]], *, start: int) -> tuple[Edge, ...]:
     shift = 1 - start
     return tuple(sorted((min(a, b) + shift, max(a, b) + shift) for a, b in pairs))
-
-
-def _check_option(name: str, value: object, kind: Any) -> None:
-    if value not in get_args(kind):
-        raise ValidationError(f"{name} must be one of {', '.join(map(repr, get_args(kind)))}, but is {value!r}")
 
 
 def _named_heads(heads: HeadName | Iterable[HeadName]) -> tuple[tuple[int, int], ...]:
