@@ -448,7 +448,7 @@ def test_an_input_is_scored_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch)
     window = mapped(np.random.default_rng(0).random((8, 8)), DocumentWindow([DOGS, CAR]))
     expected = score_relations([mapped(HEAD, DOGS)])
     calls = []
-    peaks = dependency._peaks
+    peaks = dependency.peak
 
     def interrupted(*args: Any) -> Any:
         calls.append(1)
@@ -456,7 +456,7 @@ def test_an_input_is_scored_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch)
             raise KeyboardInterrupt
         return peaks(*args)
 
-    monkeypatch.setattr(dependency, "_peaks", interrupted)
+    monkeypatch.setattr(dependency, "peak", interrupted)
     with pytest.raises(KeyboardInterrupt) as caught:
         score_relations([mapped(HEAD, DOGS), window])
     assert caught.value.partial == expected  # type: ignore[attr-defined]

@@ -6,20 +6,20 @@ import base64
 import dataclasses
 import html
 import operator
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
 import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
-from bertattn.alignment import drop_special, merge_subwords
 from bertattn.annotation import DocumentWindow, Sentence
-from bertattn.errors import AlignmentError, MeasureError, SelectionError, ValidationError
+from bertattn.errors import AlignmentError, SelectionError, ValidationError
 from bertattn.heads._options import Subtypes, Use, one_of
-from bertattn.results import Result
-from bertattn.tensor import AttentionTensor, HeadName, Source, format_head, parse_head
+from bertattn.heads._scores import By, HeadScores
+from bertattn.heads._words import peak, without_itself, word_weights
+from bertattn.tensor import AttentionTensor, HeadName, Source
 
 if TYPE_CHECKING:
     from bertattn.heads.selection import BestHead
@@ -67,23 +67,23 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
         array([[[2, 1]]])
     """
     one_of("direction", direction, DIRECTIONS)
-    weights = _word_weights(attention)
-    masked = _candidates(weights)
+    weights = word_weights(attention)
+    masked = without_itself(weights)
     if direction == "from_governor":
-        peaks = _peaks(masked, -1)
+        peaks = peak(masked, -1)
         at = np.where(
             peaks[..., None, :] == np.arange(weights.shape[-1])[:, None], masked.max(-1)[..., None, :], -np.inf
         )
         found = np.where((at > -np.inf).any(-1), at.argmax(-1), -1)
     else:
-        found = _peaks(masked, -1 if direction == "from_dependent" else -2)
+        found = peak(masked, -1 if direction == "from_dependent" else -2)
     found = np.where(found >= 0, found + 1, -1)
     predicted: Array = _arrays.like(found, attention.weights, dtype="int64")
     return predicted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RelationScores(Result):
+class RelationScores(HeadScores):
     """Which heads find which governors, word by word: everything else is derived from this, and it adds.
 
     For each word with a governor one bit says, for each direction, layer and head, whether it is found. That is
@@ -130,6 +130,7 @@ class RelationScores(Result):
     without_governor: int = 0
     skipped: tuple[tuple[int, str], ...] = ()
     source: Source = field(default_factory=Source)
+    _options: ClassVar[tuple[str, ...]] = ("punct", "root", "subtypes", "poss_mode", "candidates")
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "directions", "relations", "ids", "documents"):
@@ -169,11 +170,6 @@ class RelationScores(Result):
             one_of(name, getattr(self, name), get_args(kind))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """How many directions, layers and heads."""
-        return len(self.directions), len(self.layers), len(self.heads)
-
-    @property
     def sentences(self) -> int:
         """Number of sentences."""
         return len(self.lengths)
@@ -181,7 +177,7 @@ class RelationScores(Result):
     @property
     def bytes_per_word(self) -> int:
         """Bytes of `hits` for each word."""
-        return -(-int(np.prod(self.shape)) // 8)
+        return -(-self._cells // 8)
 
     def counting(
         self, *, punct: Use | None = None, root: Use | None = None, subtypes: Subtypes | None = None
@@ -215,14 +211,11 @@ class RelationScores(Result):
         Raises:
             SelectionError: no word has it.
         """
-        return len(self._words(relation))
+        return len(self._items(relation))
 
     def correct(self, relation: str = "all") -> Numpy:
         """int `[direction, layer, head]`: the words of a relation whose governor is found."""
-        found = np.zeros(int(np.prod(self.shape)), dtype=np.int64)
-        for block in _blocks(self._words(relation)):
-            found += self._bits(block).sum(0, dtype=np.int64)
-        return found.reshape(self.shape)
+        return self._correct(relation)
 
     def accuracy(self, relation: str = "all", *, direction: Direction | None = None) -> Numpy:
         """`[direction, layer, head]`, or `[layer, head]` of one direction: the fraction of a relation's words found.
@@ -236,22 +229,11 @@ class RelationScores(Result):
         Raises:
             SelectionError: no word has the relation, or the direction was not scored.
         """
-        values: Numpy = self.correct(relation) / (self.count(relation) or np.nan)
-        if direction is None:
-            return values
-        if direction not in self.directions:
-            raise SelectionError(f"direction {direction!r} was not scored; there are {', '.join(self.directions)}")
-        one: Numpy = values[self.directions.index(direction)]
-        return one
+        return self._accuracy(relation, direction)
 
     def by_sentence(self, relation: str = "all") -> tuple[Numpy, Numpy]:
         """What resampling needs: int `[sentence, direction, layer, head]` found and int `[sentence]` words."""
-        words = self._words(relation)
-        counts = np.bincount(self.sentence[words], minlength=self.sentences)
-        found = np.zeros((self.sentences, int(np.prod(self.shape))), dtype=np.int32)
-        for block in _blocks(words):
-            starts = np.flatnonzero(np.diff(self.sentence[block], prepend=-1))
-            found[self.sentence[block[starts]]] += np.add.reduceat(self._bits(block), starts, axis=0, dtype=np.int32)
+        found, counts = self._by_unit(relation)
         return found.reshape(self.sentences, *self.shape), counts
 
     def offset_by_sentence(self, relation: str = "all", *, offset: int) -> Numpy:
@@ -259,7 +241,7 @@ class RelationScores(Result):
 
         prediction of word i of n = clip(i + offset, 0, n), as in `offset_baselines`.
         """
-        words = self._words(relation)
+        words = self._items(relation)
         lengths = self.lengths[self.sentence[words]]
         right = np.clip(self.position[words] + offset, 0, lengths) == self.governor[words]
         return np.bincount(self.sentence[words], weights=right, minlength=self.sentences).astype(np.int64)
@@ -276,7 +258,7 @@ class RelationScores(Result):
         Raises:
             SelectionError: no word has the relation, or the head or direction was not scored.
         """
-        words = self._words(relation)
+        words = self._items(relation)
         found = self._bits(words)[:, self._cell(head, direction)]
         return [
             {
@@ -346,16 +328,12 @@ class RelationScores(Result):
         """
         if not isinstance(other, RelationScores):
             return NotImplemented
-        for name in ("layers", "heads", "directions", "punct", "root", "subtypes", "poss_mode", "candidates"):
-            if getattr(self, name) != getattr(other, name):
+        for name, mine, theirs in self._differences(other):
+            if name == "model":
                 raise ValidationError(
-                    f"scores of different {name} do not add: {getattr(self, name)!r} and {getattr(other, name)!r}"
+                    f"scores of different models do not add: {mine!r} and {theirs!r}; compare them with heads.compare"
                 )
-        if self.source.model != other.source.model:
-            raise ValidationError(
-                f"scores of different models do not add: {self.source.model!r} and {other.source.model!r}; "
-                "compare them with heads.compare"
-            )
+            raise ValidationError(f"scores of different {name} do not add: {mine!r} and {theirs!r}")
         names = tuple(sorted({*self.relations, *other.relations}))
         number = {name: i for i, name in enumerate(names)}
         relation = [
@@ -411,24 +389,9 @@ class RelationScores(Result):
 
     def to_records(self) -> list[dict[str, Any]]:
         """One row for each relation, direction, layer and head; layers and heads are counted from 1."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         for relation in ("all", *self.relation_names()):
-            count, correct = self.count(relation), self.correct(relation)
-            for d, direction in enumerate(self.directions):
-                for i, layer in enumerate(self.layers):
-                    for j, head in enumerate(self.heads):
-                        rows.append(
-                            {
-                                "relation": relation,
-                                "direction": direction,
-                                "layer": layer + 1,
-                                "head": head + 1,
-                                "name": format_head(layer, head),
-                                "count": count,
-                                "correct": int(correct[d, i, j]),
-                                "accuracy": float(correct[d, i, j] / count) if count else float("nan"),
-                            }
-                        )
+            rows += self._rows_of(relation, "relation")
         return rows
 
     def _names(self) -> tuple[str, ...]:
@@ -453,7 +416,7 @@ class RelationScores(Result):
             counted &= self.governor != 0
         return counted
 
-    def _words(self, relation: str) -> Numpy:
+    def _items(self, relation: str) -> Numpy:
         counted = self._counted()
         if relation != "all":
             names = self._names()
@@ -466,19 +429,27 @@ class RelationScores(Result):
                 )
         return np.flatnonzero(counted)
 
-    def _bits(self, words: Numpy) -> Numpy:
-        """uint8 `[word, cell]`, cells being `[direction, layer, head]` in one row."""
-        return np.unpackbits(self.hits[words], axis=1, count=int(np.prod(self.shape)))
+    def _packed(self) -> Numpy:
+        return self.hits
 
-    def _cell(self, head: HeadName, direction: str) -> int:
-        layer, number = parse_head(head)
-        if layer not in self.layers or number not in self.heads or direction not in self.directions:
-            raise SelectionError(
-                f"head {format_head(layer, number)} with direction {direction!r} was not scored; there are layers "
-                f"{_range(self.layers)}, heads {_range(self.heads)} and directions {', '.join(self.directions)}"
-            )
-        index = (self.directions.index(direction), self.layers.index(layer), self.heads.index(number))
-        return int(np.ravel_multi_index(index, self.shape))
+    def _unit_of_items(self) -> Numpy:
+        return self.sentence
+
+    def _unit_count(self) -> int:
+        return self.sentences
+
+    def _groups(self, by: By) -> Numpy:
+        if by not in ("document", "sentence"):
+            raise ValidationError(f"by must be 'document' or 'sentence', but is {by!r}")
+        if by == "sentence":
+            return np.arange(self.sentences)
+        if None in self.documents:
+            raise ValidationError("the sentences do not say which documents they are from; pass by='sentence'")
+        numbers: dict[str | None, int] = {}
+        return np.array([numbers.setdefault(name, len(numbers)) for name in self.documents], dtype=np.int64)
+
+    def _same_as(self, other: Self) -> bool:
+        return self.ids == other.ids and np.array_equal(self.hits, other.hits)
 
     def _state(self) -> dict[str, Any]:
         state = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
@@ -638,7 +609,7 @@ class _Counter:
             self.first = attention
         elif (attention.layers, attention.heads) != (self.first.layers, self.first.heads):
             raise ValidationError(f"map {index} of the stream has other layers or heads than the first")
-        weights = _word_weights(attention)
+        weights = word_weights(attention)
         sentences = gold.sentences if isinstance(gold, DocumentWindow) else (gold,)
         words = sum(map(len, sentences))
         if words != weights.shape[-1]:
@@ -661,7 +632,7 @@ class _Counter:
         labels = [relation or "_" for relation in sentence.relations or (None,) * n]
         known = np.flatnonzero(governors >= 0)
         number = [self.numbers.setdefault(labels[i], len(self.numbers)) for i in known]
-        masked = _candidates(weights)
+        masked = without_itself(weights)
         clitics = {} if self.poss_mode == "none" else _clitics(sentence, labels, self.poss_mode)
         marks = [i for i, label in enumerate(labels) if label.partition(":")[0] == "punct"]
         barred = marks if self.candidates == "no_punct" else []
@@ -671,7 +642,7 @@ class _Counter:
             if barred:
                 allowed = masked.copy()
                 allowed[(..., barred, slice(None)) if axis == -2 else (..., barred)] = -np.inf
-            peaks[axis] = _peaks(allowed, axis)
+            peaks[axis] = peak(allowed, axis)
         bits = np.empty((len(self.directions), *weights.shape[:2], n), dtype=bool)
         for i, direction in enumerate(self.directions):
             bits[i] = self._found(peaks[-2 if direction == "to_dependent" else -1], direction, governors, clitics)
@@ -772,111 +743,3 @@ def _clitics(sentence: Sentence, labels: list[str], mode: PossMode) -> dict[int,
                 found[i] = j
                 break
     return found
-
-
-def _blocks(words: Numpy) -> Iterator[Numpy]:
-    """A part at a time: bits take eight times their bytes."""
-    for start in range(0, len(words), 8192):
-        yield words[start : start + 8192]
-
-
-def _range(numbers: tuple[int, ...]) -> str:
-    """Numbers counted from 0 as people count them."""
-    return f"{numbers[0] + 1} to {numbers[-1] + 1}" if len(numbers) > 1 else str(numbers[0] + 1)
-
-
-def _word_weights(attention: AttentionTensor) -> Numpy:
-    """`[layer, head, word, word]` without special tokens, not renormalized; an array of its own or a view."""
-    if attention.source is not None and attention.source.attention == "cross":
-        raise MeasureError("a governor is a word of the same sequence, but these are maps of cross-attention")
-    tokens = _tokens_of_words(attention)
-    if tokens is not None:
-        return _merged(attention, tokens)
-    words = merge_subwords(attention) if attention.unit == "token" else attention
-    if words.queries.roles is not None and bool(words.queries.special.any()):
-        words = drop_special(words, renormalize=False)
-    weights = _arrays.to_numpy(_arrays.detach(words.weights))
-    if weights.shape[-1] != weights.shape[-2]:
-        raise MeasureError(
-            f"a governor is a word of the same sequence, but there are {weights.shape[-2]} queries and "
-            f"{weights.shape[-1]} keys"
-        )
-    if words.keys is not words.queries and words.keys.tokens != words.queries.tokens:
-        raise MeasureError("a governor is a word of the same sequence, but queries and keys are different words")
-    return _single(weights)
-
-
-def _tokens_of_words(attention: AttentionTensor) -> list[list[int]] | None:
-    """The tokens of each word, where there is nothing but whole words and special tokens; otherwise None.
-
-    That is nearly always. Merging them is then one product, without the axes of `merge_subwords` and `drop_special`.
-    """
-    axis = attention.queries
-    plain = attention.unit == "token" and attention.keys is axis and "norm" not in attention.measure
-    # merge_subwords rounds to the dtype it was given, and NumPy cannot round to bfloat16.
-    plain = plain and _arrays.dtype_name(attention.weights) != "bfloat16"
-    if not plain or axis.word_ids is None or axis.roles is None or bool(attention.empty_rows.any()):
-        return None
-    tokens: list[list[int]] = []
-    for i, (entry, special) in enumerate(zip(axis.word_ids, axis.special.tolist(), strict=True)):
-        if (entry is None) != special or isinstance(entry, tuple):
-            return None
-        if entry is None:
-            continue
-        if entry == len(tokens):
-            tokens.append([i])
-        elif entry == len(tokens) - 1:
-            tokens[-1].append(i)
-        else:
-            return None
-    return tokens if tokens and len(tokens) == len(axis.words or tokens) else None
-
-
-def _merged(attention: AttentionTensor, tokens: list[list[int]]) -> Numpy:
-    """What `merge_subwords` and `drop_special` give."""
-    weights = _arrays.to_numpy(_arrays.detach(attention.weights))
-    dtype = weights.dtype
-    weights = _single(weights)
-    layers, heads, count, _ = weights.shape
-    if all(len(word) == 1 for word in tokens):
-        kept = [word[0] for word in tokens]
-        if kept[-1] - kept[0] + 1 == len(kept):
-            return weights[..., kept[0] : kept[-1] + 1, kept[0] : kept[-1] + 1]
-        return weights[..., kept, :][..., kept]
-    sums = np.zeros((count, len(tokens)), dtype=weights.dtype)
-    means = np.zeros((len(tokens), count), dtype=weights.dtype)
-    for i, word in enumerate(tokens):
-        sums[word, i] = 1
-        means[i, word] = 1 / len(word)
-    to_words: Numpy = (weights.reshape(-1, count) @ sums).reshape(layers, heads, count, len(tokens))
-    return _single(np.matmul(means, to_words).astype(dtype, copy=False))
-
-
-def _single(weights: Numpy) -> Numpy:
-    """Half precision as single, in which the same numbers are compared faster."""
-    return weights.astype(np.float32) if weights.dtype == np.float16 else weights
-
-
-def _candidates(weights: Numpy) -> Numpy:
-    """A copy in which what cannot be predicted is -inf: the word itself, and NaN."""
-    n = weights.shape[-1]
-    masked = np.array(weights)
-    masked[..., np.arange(n), np.arange(n)] = -np.inf
-    if np.isnan(masked.sum()):
-        masked[np.isnan(masked)] = -np.inf
-    return masked
-
-
-def _peaks(masked: Numpy, axis: int) -> Numpy:
-    """argmax over the last axis (-1: what a word attends to) or over queries (-2: what attends to it), from 0.
-
-    -1 where no candidate has any weight: of equal zeros none is preferred.
-    """
-    best: Numpy = masked.argmax(axis)
-    top = np.take_along_axis(masked, np.expand_dims(best, axis), axis).squeeze(axis)
-    nothing = top == -np.inf
-    if (top == 0).any():  # of a signed measure 0 may be the largest
-        nothing |= (top == 0) & ~((masked != 0) & (masked > -np.inf)).any(axis)
-    if nothing.any():
-        best[nothing] = -1
-    return best

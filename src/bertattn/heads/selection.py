@@ -16,10 +16,10 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads._scores import By, folds_of
 from bertattn.heads.dependency import Direction, RelationScores
 from bertattn.results import Result
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, max_statistic_test, paired_permutation_test
-from bertattn.tensor import format_head
 
 __all__ = [
     "BestHead",
@@ -35,12 +35,9 @@ __all__ = [
     "split",
 ]
 
-By: TypeAlias = Literal["document", "sentence"]
 Correction: TypeAlias = Literal["max-statistic", "holm", "benjamini-hochberg"]
 
 OFFSETS: Final = (-3, -2, -1, 1, 2, 3)
-# Of the bootstrap in which the selection is repeated.
-STABILITY_RESAMPLES: Final = 200
 
 
 @dataclass(frozen=True)
@@ -212,20 +209,20 @@ def best_heads(
     _check_scores("picked_on", source)
     _check_alike(scores, source)
     names = _relations(scores, relations, min_count)
-    allowed = _allowed(scores, directions)
+    allowed = scores._allowed(directions)
     offsets = _checked_offsets(offsets)
-    picks = [_pick(source, name, allowed) for name in names]
+    picks = [source._pick(name, allowed) for name in names]
     tried = [_pick_offset(source, name, offsets) for name in names]
     found, counts = [], []
     for name, cell in zip(names, picks, strict=True):
         right, words = scores.by_sentence(name)
         found.append(right.reshape(len(right), -1)[:, cell])
         counts.append(words)
-    stability = [_stability(source, name, allowed, cell, seed) for name, cell in zip(names, picks, strict=True)]
+    stability = [source._stability(name, allowed, cell, seed) for name, cell in zip(names, picks, strict=True)]
     return _table(
         scores,
         names,
-        [_named(scores, cell) for cell in picks],
+        [scores._named(cell) for cell in picks],
         found,
         counts,
         tried,
@@ -284,27 +281,27 @@ def cross_fit(
         >>> cross_fit(scores, relations=["obj"])["obj"].accuracy
         0.5
     """
-    part = _parts(scores, folds, by=by, seed=seed)
+    part = folds_of(scores, folds, by=by, seed=seed)
     names = _relations(scores, relations, min_count)
-    allowed = _allowed(scores, directions)
+    allowed = scores._allowed(directions)
     offsets = _checked_offsets(offsets)
     rest = [scores.select(part != k) for k in range(folds)]
     heads, tried, found, counts, baselines, stability, optimism = [], [], [], [], [], [], []
     for name in names:
         right, words = scores.by_sentence(name)
         flat = right.reshape(len(right), -1)
-        picks = np.array([_pick(others, name, allowed) for others in rest])
+        picks = np.array([others._pick(name, allowed) for others in rest])
         chosen = [_pick_offset(others, name, offsets) for others in rest]
         held_out = flat[np.arange(len(flat)), picks[part]]
         by_offset = {o: scores.offset_by_sentence(name, offset=o) for o in set(chosen)}
         cells, times = np.unique(picks, return_counts=True)
         found.append(held_out)
         counts.append(words)
-        heads.append(_named(scores, int(cells[times.argmax()])))
+        heads.append(scores._named(int(cells[times.argmax()])))
         tried.append(max(chosen, key=lambda o: (chosen.count(o), o)))
         baselines.append(sum(int(by_offset[o][part == k].sum()) for k, o in enumerate(chosen)))
         stability.append(float(times.max() / folds))
-        same = flat[:, _pick(scores, name, allowed)].sum()
+        same = flat[:, scores._pick(name, allowed)].sum()
         optimism.append(float((same - held_out.sum()) / words.sum()))
     return _table(
         scores,
@@ -337,7 +334,7 @@ def split(
     """
     if not 0 < share < 1:
         raise ValidationError(f"share must lie between 0 and 1, but is {share!r}")
-    units = _units(scores, by)
+    units = scores._groups(by)
     order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
     if len(order) < 2:
         raise ValidationError(f"{len(order)} {by} cannot be split in two" + "; pass by='sentence'" * (by != "sentence"))
@@ -434,7 +431,7 @@ def head_tests(
             f"correction must be 'max-statistic', 'holm' or 'benjamini-hochberg', but is {correction!r}"
         )
     _relations(scores, [relation], 0)
-    cells = np.flatnonzero(_allowed(scores, directions))
+    cells = np.flatnonzero(scores._allowed(directions))
     right, words = scores.by_sentence(relation)
     flat = right.reshape(len(right), -1)[:, cells]
     chosen = _pick_offset(scores, relation, OFFSETS) if offset is None else offset
@@ -450,7 +447,7 @@ def head_tests(
     accuracy = flat.sum(0) / n
     baseline = float(base.sum() / n)
     rows = [
-        HeadTest(*_named(scores, int(cell)), float(a), float(a - baseline), float(p), float(q))
+        HeadTest(*scores._named(int(cell)), float(a), float(a - baseline), float(p), float(q))
         for cell, a, p, q in zip(cells, accuracy, single, adjusted, strict=True)
     ]
     rows.sort(key=lambda row: -row.difference)
@@ -554,12 +551,12 @@ def compare(
     names = _relations(a, relations, min_count)
     rows, found, counts = [], [], []
     for name in names:
-        cells = (_pick(pick_a, name, _allowed(a, None)), _pick(pick_b, name, _allowed(b, None)))
+        cells = (pick_a._pick(name, a._allowed(None)), pick_b._pick(name, b._allowed(None)))
         right_a, words = a.by_sentence(name)
         right_b, _ = b.by_sentence(name)
         of_a, of_b = right_a.reshape(len(words), -1)[:, cells[0]], right_b.reshape(len(words), -1)[:, cells[1]]
         n = int(words.sum())
-        rows.append((name, n, *_named(a, cells[0]), of_a.sum() / n, *_named(b, cells[1]), of_b.sum() / n))
+        rows.append((name, n, *a._named(cells[0]), of_a.sum() / n, *b._named(cells[1]), of_b.sum() / n))
         found.append(of_a - of_b)
         counts.append(words)
     labels = {_label(a, pick_a), _label(b, pick_b)}
@@ -643,23 +640,6 @@ def _relations(scores: RelationScores, asked: Sequence[str] | None, min_count: i
     return list(asked)
 
 
-def _allowed(scores: RelationScores, directions: Sequence[Direction] | None) -> Numpy:
-    """bool `[cell]`: the cells of these directions."""
-    if directions is not None and (isinstance(directions, str) or not directions):
-        raise ValidationError(f"directions must be a sequence of names, at least one, but is {directions!r}")
-    allowed = np.zeros(scores.shape, dtype=bool)
-    for direction in scores.directions if directions is None else directions:
-        if direction not in scores.directions:
-            raise SelectionError(f"direction {direction!r} was not scored; there are {', '.join(scores.directions)}")
-        allowed[scores.directions.index(direction)] = True
-    return allowed.ravel()
-
-
-def _pick(scores: RelationScores, relation: str, allowed: Numpy) -> int:
-    """The cell with most words found; of equal ones the first."""
-    return int(np.where(allowed, scores.correct(relation).ravel(), -1).argmax())
-
-
 def _pick_offset(scores: RelationScores, relation: str, offsets: Sequence[int]) -> int:
     """The offset that finds most words; of equal ones the largest."""
     return max(offsets, key=lambda o: (int(scores.offset_by_sentence(relation, offset=o).sum()), o))
@@ -672,47 +652,8 @@ def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
     return given
 
 
-def _named(scores: RelationScores, cell: int) -> tuple[str, Direction]:
-    direction, layer, head = (int(i) for i in np.unravel_index(cell, scores.shape))
-    return format_head(scores.layers[layer], scores.heads[head]), scores.directions[direction]
-
-
-def _stability(scores: RelationScores, relation: str, allowed: Numpy, cell: int, seed: int) -> float:
-    """In what share of bootstrap replicates of the sentences the same cell wins."""
-    right, words = scores.by_sentence(relation)
-    some = words > 0
-    flat = right.reshape(len(right), -1)[some][:, allowed].astype(np.float32)
-    units = int(some.sum())
-    draws = np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=STABILITY_RESAMPLES)
-    winners = np.flatnonzero(allowed)[(draws.astype(np.float32) @ flat).argmax(1)]
-    return float((winners == cell).mean())
-
-
-def _units(scores: RelationScores, by: By) -> Numpy:
-    """For each sentence the number of what it is drawn with."""
-    if by not in ("document", "sentence"):
-        raise ValidationError(f"by must be 'document' or 'sentence', but is {by!r}")
-    if by == "sentence":
-        return np.arange(scores.sentences)
-    if None in scores.documents:
-        raise ValidationError("the sentences do not say which documents they are from; pass by='sentence'")
-    numbers: dict[str | None, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in scores.documents], dtype=np.int64)
-
-
-def _parts(scores: RelationScores, folds: int, *, by: By, seed: int) -> Numpy:
-    """For each sentence its fold; units are dealt out in random order."""
-    units = _units(scores, by)
-    count = int(units.max(initial=-1)) + 1
-    if not 2 <= folds <= count:
-        more = "; pass by='sentence'" if by == "document" and folds > 2 else ""
-        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}{more}")
-    place = np.random.default_rng(seed).permutation(count)
-    return np.asarray(place[units] % folds)
-
-
 def _label(scores: RelationScores, picked_on: RelationScores | None) -> str:
-    same = picked_on is None or (picked_on.ids == scores.ids and np.array_equal(picked_on.hits, scores.hits))
+    same = picked_on is None or picked_on._same_as(scores)
     return "the same words" if same else "other words"
 
 
@@ -724,12 +665,6 @@ def _check_scores(name: str, value: object) -> None:
 
 
 def _check_alike(a: RelationScores, b: RelationScores) -> None:
-    for name in ("layers", "heads", "directions", "punct", "root", "subtypes", "poss_mode", "candidates"):
-        if getattr(a, name) != getattr(b, name):
-            raise ValidationError(
-                f"heads cannot be picked on scores of other {name}: {getattr(a, name)!r} and {getattr(b, name)!r}"
-            )
-    if a.source.model != b.source.model:
-        raise ValidationError(
-            f"heads cannot be picked on scores of another model: {a.source.model!r} and {b.source.model!r}"
-        )
+    for name, one, other in a._differences(b):
+        kind = f"another {name}" if name == "model" else f"other {name}"
+        raise ValidationError(f"heads cannot be picked on scores of {kind}: {one!r} and {other!r}")
