@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
@@ -15,9 +14,10 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.annotation import DocumentWindow, Sentence
-from bertattn.errors import AlignmentError, SelectionError, ValidationError
+from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads._options import Subtypes, Use, one_of
 from bertattn.heads._scores import By, HeadScores
+from bertattn.heads._stream import Skipped, checked_directions, counted, weights_of_gold
 from bertattn.heads._words import peak, without_itself, word_weights
 from bertattn.tensor import AttentionTensor, HeadName, Source
 
@@ -524,52 +524,17 @@ def score_relations(
         >>> scores.accuracy("nsubj", direction="from_dependent"), scores.accuracy("obj", direction="from_dependent")
         (array([[1.]]), array([[0.]]))
     """
-    if isinstance(directions, str):
-        raise ValidationError(f"directions must be a sequence, but is {directions!r}; write [{directions!r}]")
-    asked = tuple(directions)
-    for direction in asked:
-        one_of("directions", direction, DIRECTIONS)
-    if not asked or len(set(asked)) != len(asked):
-        raise ValidationError(f"directions must be different ones, at least one, but are {directions!r}")
+    asked: tuple[Direction, ...] = checked_directions(directions, DIRECTIONS)
     for name, value, kind in (
         ("punct", punct, Use),
         ("root", root, Use),
         ("subtypes", subtypes, Subtypes),
         ("poss_mode", poss_mode, PossMode),
         ("candidates", candidates, Candidates),
-        ("on_error", on_error, Literal["raise", "skip"]),
     ):
         one_of(name, value, get_args(kind))
-    if isinstance(stream, AttentionTensor):
-        raise ValidationError("stream is one AttentionTensor; give a list: [attention]")
-    from tqdm import tqdm
-
-    counter = _Counter(asked, poss_mode, candidates)
-    options: dict[str, Any] = {"punct": punct, "root": root, "subtypes": subtypes}
-    total = operator.length_hint(stream) or None
-    try:
-        with tqdm(total=total, disable=not progress, unit="sentence", desc="score_relations") as bar:
-            for index, attention in enumerate(stream):
-                try:
-                    counter.add(attention, index)
-                except AlignmentError as error:
-                    if on_error == "raise":
-                        error.add_note("score_relations(..., on_error='skip') leaves such sentences out and lists them")
-                        raise
-                    counter.unaligned.append((index, str(error)))
-                bar.update()
-    except BaseException as error:
-        if counter.inputs:
-            error.partial = counter.scores(stream, **options)  # type: ignore[attr-defined]
-            error.add_note(f"the {len(counter.inputs)} inputs scored so far are in this exception's .partial")
-        raise
-    if not counter.inputs:
-        skipped = len(getattr(stream, "skipped", ())) + len(counter.unaligned)
-        raise ValidationError(
-            f"the stream gave no maps{f': all {skipped} inputs were skipped' if skipped else ''}; "
-            "was it read to its end before? An iterator can be read once"
-        )
-    return counter.scores(stream, **options)
+    counter = _Counter(asked, poss_mode, candidates, {"punct": punct, "root": root, "subtypes": subtypes})
+    return counted(stream, counter, caller="score_relations", noun="sentence", on_error=on_error, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -586,37 +551,26 @@ class _Scored:
 class _Counter:
     """What `score_relations` has found so far."""
 
-    def __init__(self, directions: tuple[Direction, ...], poss_mode: PossMode, candidates: Candidates) -> None:
-        self.directions, self.poss_mode, self.candidates = directions, poss_mode, candidates
+    def __init__(
+        self,
+        directions: tuple[Direction, ...],
+        poss_mode: PossMode,
+        candidates: Candidates,
+        counting: dict[str, Any],
+    ) -> None:
+        self.directions, self.poss_mode, self.candidates, self.counting = directions, poss_mode, candidates, counting
         self.numbers: dict[str, int] = {}
         self.inputs: list[list[_Scored]] = []
-        self.unaligned: list[tuple[int, str]] = []  # number in the stream, reason
-        self.first: AttentionTensor | None = None
 
     def add(self, attention: AttentionTensor, index: int) -> None:
-        if not isinstance(attention, AttentionTensor):
-            raise ValidationError(
-                f"entry {index} of the stream is no AttentionTensor but {attention!r:.60}; give maps, such as "
-                "extractor.extract(sentences)"
-            )
         gold = attention.annotation
         if not isinstance(gold, Sentence | DocumentWindow):
             raise ValidationError(
                 f"map {index} of the stream has no gold tree (its annotation is {type(gold).__name__}); extract from "
                 "the sentences of a treebank, such as readers.read_conllu gives"
             )
-        if self.first is None:
-            self.first = attention
-        elif (attention.layers, attention.heads) != (self.first.layers, self.first.heads):
-            raise ValidationError(f"map {index} of the stream has other layers or heads than the first")
-        weights = word_weights(attention)
+        weights = weights_of_gold(attention, index, len(gold))
         sentences = gold.sentences if isinstance(gold, DocumentWindow) else (gold,)
-        words = sum(map(len, sentences))
-        if words != weights.shape[-1]:
-            raise ValidationError(
-                f"map {index} of the stream has {weights.shape[-1]} words but its annotation {words}; "
-                "were words dropped?"
-            )
         document = gold.document
         start = 0
         scored = []
@@ -677,21 +631,7 @@ class _Counter:
                 found[..., word] = np.where(replaced, of_clitic, found[..., word])
         return found
 
-    def _skipped(self, stream: object) -> tuple[tuple[int, str], ...]:
-        """What the stream left out and what could not be aligned, by number of the input."""
-        left_out = sorted((one.index, one.reason) for one in getattr(stream, "skipped", ()))
-        unaligned = []
-        for number, reason in self.unaligned:
-            place = number
-            for index, _ in left_out:  # inputs that gave no map were not counted
-                place += index <= place
-            unaligned.append((place, reason))
-        return tuple(sorted(left_out + unaligned))
-
-    def scores(self, stream: object, **options: Any) -> RelationScores:
-        first = self.first
-        if first is None:
-            raise ValidationError("nothing was scored")
+    def result(self, first: AttentionTensor, skipped: Skipped) -> RelationScores:
         sentences = [scored for one in self.inputs for scored in one]
         number, position, governor = np.concatenate([scored.words for scored in sentences], axis=1)
         counts = [scored.words.shape[1] for scored in sentences]
@@ -715,9 +655,9 @@ class _Counter:
             poss_mode=self.poss_mode,
             candidates=self.candidates,
             without_governor=int(lengths.sum()) - len(number),
-            skipped=self._skipped(stream),
+            skipped=skipped,
             source=first.source or Source(),
-            **options,
+            **self.counting,
         )
 
 

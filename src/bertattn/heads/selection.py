@@ -6,7 +6,6 @@ so the fewer they are. So every result says what it was picked on, and the held-
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Self, TypeAlias
@@ -16,9 +15,9 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads._rows import Rows
 from bertattn.heads._scores import By, folds_of
 from bertattn.heads.dependency import Direction, RelationScores
-from bertattn.results import Result
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, max_statistic_test, paired_permutation_test
 
 __all__ = [
@@ -76,42 +75,8 @@ class BestHead:
     sentences: int
 
 
-class _Rows(Result):
-    """A result that is a tuple of dataclasses, `rows`, and options."""
-
-    rows: tuple[Any, ...]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({len(self.rows)} rows)"
-
-    def __str__(self) -> str:
-        """All rows, as a table."""
-        return f"{self!r}\n{self.to_frame().to_string(index=False, float_format=lambda x: f'{x:.3f}')}"
-
-    def to_records(self) -> list[dict[str, Any]]:
-        """One row for each of `rows`."""
-        return [dataclasses.asdict(row) for row in self.rows]
-
-    def _state(self) -> dict[str, Any]:
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {  # type: ignore[arg-type]
-            "rows": [{name: _json(value) for name, value in row.items()} for row in self.to_records()]
-        }
-
-    @classmethod
-    def _restored(cls, state: dict[str, Any], kind: type[Any]) -> Self:
-        rows = tuple(kind(**{n: float("nan") if v is None else v for n, v in row.items()}) for row in state["rows"])
-        return cls(**(state | {"rows": rows}))
-
-
-def _json(value: Any) -> Any:
-    return None if isinstance(value, float) and value != value else value
-
-
 @dataclass(frozen=True, repr=False)
-class BestHeads(_Rows):
+class BestHeads(Rows):
     """The best head of each relation: Clark et al. 2019, Table 1, with what the table leaves out. `print` shows it.
 
     Args:
@@ -365,7 +330,7 @@ class HeadTest:
 
 
 @dataclass(frozen=True, repr=False)
-class HeadTests(_Rows):
+class HeadTests(Rows):
     """Every head against the best fixed offset, for one relation; see `head_tests`.
 
     Args:
@@ -484,7 +449,7 @@ class Difference:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison(_Rows):
+class Comparison(Rows):
     """Two models, relation by relation; see `compare`.
 
     Args:
