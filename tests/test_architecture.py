@@ -28,6 +28,7 @@ FLOORS = (
         "readers",
         "segments",
         "_prepare",
+        "windowing",
         "_hook",
         "_fallback",
         "_model",

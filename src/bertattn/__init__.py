@@ -27,6 +27,7 @@ _NAMES = {
     "merge_subwords": "alignment",
     "save": "storage",
     "summarize": "statistics",
+    "windows": "windowing",
 }
 _MODULES = (
     "alignment",
@@ -46,6 +47,7 @@ _MODULES = (
     "statistics",
     "storage",
     "tensor",
+    "windowing",
 )
 
 # Written out because type checkers read it; a test compares it with the two tables above.
@@ -84,6 +86,8 @@ __all__ = [
     "storage",
     "summarize",
     "tensor",
+    "windowing",
+    "windows",
 ]
 
 if TYPE_CHECKING:
@@ -105,6 +109,7 @@ if TYPE_CHECKING:
         statistics,
         storage,
         tensor,
+        windowing,
     )
     from bertattn.alignment import drop_special, merge_subwords
     from bertattn.annotation import Document, DocumentWindow, Mention, Sentence
@@ -114,6 +119,7 @@ if TYPE_CHECKING:
     from bertattn.statistics import Moments, summarize
     from bertattn.storage import load, save
     from bertattn.tensor import AttentionTensor, Axis
+    from bertattn.windowing import windows
 
 
 def __getattr__(name: str) -> Any:

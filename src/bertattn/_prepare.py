@@ -46,6 +46,8 @@ def check_inputs(inputs: object) -> None:
         remedy = "it has no order for the results to be in; give sorted(inputs)"
     elif isinstance(inputs, os.PathLike):
         remedy = "read the file first: bertattn.readers.read_text(inputs)"
+    elif isinstance(inputs, Document):
+        remedy = "read it in windows that fit the model: ext.extract(bertattn.windows([document]))"
     elif not isinstance(inputs, Iterable):
         remedy = "give a list of texts"
     if remedy is not None:
@@ -92,7 +94,9 @@ def prepare(
     elif isinstance(x, Sentence | DocumentWindow):
         prepared = _words(x, tokenizer, spacing=spacing)
     elif isinstance(x, Document):
-        raise InputError("a Document is read in windows that fit the model, not whole; give its sentences")
+        raise InputError(
+            "a Document is read in windows that fit the model, not whole: ext.extract(bertattn.windows([document]))"
+        )
     else:
         prepared = _ids(x, tokenizer, limit=limit, truncate=truncate)
     if limit is not None and len(prepared.ids) > limit:
@@ -100,7 +104,7 @@ def prepare(
         if isinstance(x, Sentence | DocumentWindow):
             remedy = (
                 "annotated words are not cut, since their annotation would no longer fit: use on_too_long='skip' of "
-                "extract()"
+                "extract(), or cut documents into windows that fit with bertattn.windows"
             )
         reason = (
             f"{_quoted(_shown_text(x, prepared, tokenizer))} has {len(prepared.ids)} tokens but the model takes {limit}"

@@ -30,6 +30,7 @@ from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
 from bertattn.inputs import TextPair, TokenIds
 from bertattn.tensor import AttentionTensor, Source
+from bertattn.windowing import Windows
 
 __all__ = ["Capture", "Excluded", "Extractor", "Stream"]
 
@@ -303,7 +304,8 @@ class Extractor:
         of those before it.
 
         Args:
-            inputs: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or lists of token ids.
+            inputs: `str`, `TextPair`, `Sentence`, `DocumentWindow`, `TokenIds` or lists of token ids; or documents cut
+                by `bertattn.windows`.
             layers: the layers to keep, counted from 0 among those that compute attention; None keeps all.
             attention: of an encoder-decoder model "encoder" (what None means), "decoder" or "cross", which read a
                 `TextPair` as source and target; "encoder" takes the source alone too. A decoder-only model has
@@ -334,6 +336,8 @@ class Extractor:
         if type(batch_size) is not int or batch_size < 1:
             raise InputError(f"batch_size must be a whole number, at least 1, but is {batch_size!r}")
         kind, wanted = self._kind(attention), _layer_set(layers)
+        if isinstance(inputs, Windows):
+            inputs = inputs.bound(self.tokenizer, limit=self._limit, spacing=spacing)
         skipped: list[Excluded] = []
         truncated: list[Excluded] = []
         total = operator.length_hint(inputs)
@@ -438,6 +442,8 @@ class Extractor:
         return own
 
     def _prepare(self, x: object, kind: Kind, *, truncate: bool, spacing: str) -> Prepared:
+        if isinstance(x, Windows):
+            raise InputError("Windows are many inputs, not one; give them alone to extract: ext.extract(windows)")
         if not self._encoder_decoder or not isinstance(x, TextPair):
             if self._encoder_decoder and kind != "encoder":
                 raise InputError(f"attention={kind!r} needs a source and a target: give TextPair(source, target)")
