@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+from bertattn.heads.antecedents import CoreferenceBaselines, coreference_baselines
 from bertattn.heads.baselines import RELEASED_OFFSETS, OffsetBaselines, offset_baselines
 from bertattn.heads.controls import shuffled
+from bertattn.heads.coreference import CoreferenceScores, score_coreference
+from bertattn.heads.coreference_table import (
+    CoreferenceRow,
+    CoreferenceTable,
+    HeadAgainst,
+    coreference_cross_fit,
+    coreference_table,
+    coreference_tests,
+)
 from bertattn.heads.dependency import RelationScores, predict_governors, score_relations
+from bertattn.heads.mentions import (
+    MENTION_TYPES,
+    Attributes,
+    MentionHeads,
+    mention_attributes,
+    mention_heads,
+    mention_types,
+)
 from bertattn.heads.selection import (
     BestHead,
     BestHeads,
@@ -32,27 +50,43 @@ from bertattn.heads.trees import (
 )
 
 __all__ = [
+    "MENTION_TYPES",
     "RELEASED_OFFSETS",
+    "Attributes",
     "BestHead",
     "BestHeads",
     "Comparison",
+    "CoreferenceBaselines",
+    "CoreferenceRow",
+    "CoreferenceScores",
+    "CoreferenceTable",
     "Difference",
+    "HeadAgainst",
     "HeadTest",
     "HeadTests",
+    "MentionHeads",
     "OffsetBaselines",
     "RelationScores",
     "TreeScores",
     "best_heads",
     "compare",
+    "coreference_baselines",
+    "coreference_cross_fit",
+    "coreference_table",
+    "coreference_tests",
     "cross_fit",
     "governor_scores",
     "head_tests",
     "left_branching",
     "maximum_arborescence",
     "maximum_spanning_tree",
+    "mention_attributes",
+    "mention_heads",
+    "mention_types",
     "offset_baselines",
     "predict_governors",
     "right_branching",
+    "score_coreference",
     "score_relations",
     "score_trees",
     "shuffled",

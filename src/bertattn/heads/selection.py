@@ -8,15 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import Any, Final, Literal, Self, TypeAlias, TypeVar, get_args
 
 import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
+from bertattn.heads._options import one_of
 from bertattn.heads._rows import Rows
-from bertattn.heads._scores import By, folds_of
+from bertattn.heads._scores import By, HeadScores, folds_of
 from bertattn.heads.dependency import Direction, RelationScores
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, max_statistic_test, paired_permutation_test
 
@@ -34,6 +35,7 @@ __all__ = [
     "split",
 ]
 
+Scores = TypeVar("Scores", bound=HeadScores)
 Correction: TypeAlias = Literal["max-statistic", "holm", "benjamini-hochberg"]
 
 OFFSETS: Final = (-3, -2, -1, 1, 2, 3)
@@ -172,7 +174,7 @@ def best_heads(
     _check_scores("scores", scores)
     source = scores if picked_on is None else picked_on
     _check_scores("picked_on", source)
-    _check_alike(scores, source)
+    refuse_other_scores(scores, source)
     names = _relations(scores, relations, min_count)
     allowed = scores._allowed(directions)
     offsets = _checked_offsets(offsets)
@@ -283,15 +285,14 @@ def cross_fit(
     )
 
 
-def split(
-    scores: RelationScores, /, *, share: float = 0.5, by: By = "document", seed: int = 0
-) -> tuple[RelationScores, RelationScores]:
+def split(scores: Scores, /, *, share: float = 0.5, by: By = "document", seed: int = 0) -> tuple[Scores, Scores]:
     """Two parts, to pick heads on one and score them on the other: `best_heads(second, picked_on=first)`.
 
     Args:
-        scores: of two documents (or sentences) at least.
-        share: about how many of the sentences go to the first part; what is not torn apart makes it more or fewer.
-        by: what is not torn apart.
+        scores: `RelationScores` or `CoreferenceScores` of two documents (or sentences) at least.
+        share: about how many of the sentences (of coreference, the documents) go to the first part; what is not torn
+            apart makes it more or fewer.
+        by: what is not torn apart; of coreference always documents.
         seed: of the choice.
 
     Raises:
@@ -315,14 +316,14 @@ class HeadTest:
     Args:
         head: its name, counted from 1.
         direction: its direction.
-        accuracy: fraction of the words whose governor it finds.
+        accuracy: fraction of the words whose governor (of the mentions, whose antecedent) it finds.
         difference: how much that is above the baseline.
         p: one-sided, not adjusted.
         adjusted_p: for all heads and directions tested.
     """
 
     head: str
-    direction: Direction
+    direction: str
     accuracy: float
     difference: float
     p: float
@@ -331,25 +332,28 @@ class HeadTest:
 
 @dataclass(frozen=True, repr=False)
 class HeadTests(Rows):
-    """Every head against the best fixed offset, for one relation; see `head_tests`.
+    """Every head against one baseline; see `head_tests` and `coreference_tests`.
 
     Args:
         rows: a `HeadTest` each, the largest differences first.
-        relation, count: of which words.
-        offset, baseline: what they were tested against.
+        relation, count: of which words; of coreference the type of mention, and how many mentions.
+        offset: the fixed offset that they were tested against; of coreference None.
+        baseline: the baseline's accuracy.
         correction, resamples, seed: how.
         family_size: how many tests were made together.
+        against: the baseline's name, "offset +1" or "same_head".
     """
 
     rows: tuple[HeadTest, ...]
     relation: str = "all"
     count: int = 0
-    offset: int = 1
+    offset: int | None = 1
     baseline: float = float("nan")
     correction: str = "max-statistic"
     resamples: int = 9999
     seed: int = 0
     family_size: int = 0
+    against: str = ""
 
     def better(self, *, alpha: float = 0.05) -> tuple[HeadTest, ...]:
         """Those that beat the baseline at this level, adjusted."""
@@ -391,24 +395,52 @@ def head_tests(
         SelectionError: no word has the relation.
         ValidationError: another correction.
     """
-    if correction not in ("max-statistic", "holm", "benjamini-hochberg"):
-        raise ValidationError(
-            f"correction must be 'max-statistic', 'holm' or 'benjamini-hochberg', but is {correction!r}"
-        )
     _relations(scores, [relation], 0)
-    cells = np.flatnonzero(scores._allowed(directions))
-    right, words = scores.by_sentence(relation)
-    flat = right.reshape(len(right), -1)[:, cells]
     chosen = _pick_offset(scores, relation, OFFSETS) if offset is None else offset
     base = scores.offset_by_sentence(relation, offset=chosen)
+    return tests_against(
+        scores,
+        relation,
+        base,
+        scores.by_sentence(relation)[1],
+        against=f"offset {chosen:+d}",
+        offset=chosen,
+        directions=directions,
+        correction=correction,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def tests_against(
+    scores: HeadScores,
+    label: str,
+    base: Numpy,
+    counts: Numpy,
+    *,
+    against: str,
+    offset: int | None,
+    directions: Sequence[Any] | None,
+    correction: Correction,
+    resamples: int,
+    seed: int,
+) -> HeadTests:
+    """Every head against a baseline that finds `base` of `counts` items, int `[unit]`; signs are flipped by unit.
+
+    Raises:
+        ValidationError: another correction.
+    """
+    one_of("correction", correction, get_args(Correction))
+    cells = np.flatnonzero(scores._allowed(directions))
+    flat = scores._by_unit(label)[0][:, cells]
     differences = flat - base[:, None]
     if correction == "max-statistic":
-        joint = max_statistic_test(differences, words, resamples=resamples, seed=seed)
+        joint = max_statistic_test(differences, counts, resamples=resamples, seed=seed)
         single, adjusted = joint.p, joint.adjusted_p
     else:
-        single = paired_permutation_test(differences, words, resamples=resamples, seed=seed).p
+        single = paired_permutation_test(differences, counts, resamples=resamples, seed=seed).p
         adjusted = adjust_pvalues(single, method=correction)
-    n = int(words.sum())
+    n = int(counts.sum())
     accuracy = flat.sum(0) / n
     baseline = float(base.sum() / n)
     rows = [
@@ -416,7 +448,7 @@ def head_tests(
         for cell, a, p, q in zip(cells, accuracy, single, adjusted, strict=True)
     ]
     rows.sort(key=lambda row: -row.difference)
-    return HeadTests(tuple(rows), relation, n, chosen, baseline, correction, resamples, seed, len(rows))
+    return HeadTests(tuple(rows), label, n, offset, baseline, correction, resamples, seed, len(rows), against)
 
 
 @dataclass(frozen=True)
@@ -511,8 +543,8 @@ def compare(
                 f"the two scores count other words: {name} is {getattr(a, name)!r} and {getattr(b, name)!r}"
             )
     pick_a, pick_b = (a, b) if picked_on is None else picked_on
-    _check_alike(a, pick_a)
-    _check_alike(b, pick_b)
+    refuse_other_scores(a, pick_a)
+    refuse_other_scores(b, pick_b)
     names = _relations(a, relations, min_count)
     rows, found, counts = [], [], []
     for name in names:
@@ -629,7 +661,12 @@ def _check_scores(name: str, value: object) -> None:
         )
 
 
-def _check_alike(a: RelationScores, b: RelationScores) -> None:
+def refuse_other_scores(a: Scores, b: Scores) -> None:
+    """Heads picked on `b` must be those of `a`.
+
+    Raises:
+        ValidationError: other heads or options, or another model.
+    """
     for name, one, other in a._differences(b):
         kind = f"another {name}" if name == "model" else f"other {name}"
         raise ValidationError(f"heads cannot be picked on scores of {kind}: {one!r} and {other!r}")
