@@ -330,15 +330,16 @@ def coreference_baselines(documents: Iterable[Document | DocumentWindow], /) -> 
     if isinstance(documents, Document | DocumentWindow):
         name = type(documents).__name__
         raise ValidationError(f"documents is one {name}; give a list: [document]")
-    collector = Collector()
+    parts = []
     for x in documents:
         if not isinstance(x, Document | DocumentWindow):
             raise ValidationError(
                 f"baselines are made of documents with mentions, or windows of them, but got {x!r:.60}; read some with "
                 "readers.read_corefud or readers.read_conll2012"
             )
-        collector.add(x)
-    baselines = collector.result()
+        window = DocumentWindow(x.sentences, x.mentions, x.id) if isinstance(x, Document) else x
+        parts.append(baselines_of_window(window, instances_of(window)))
+    baselines, _ = joined(parts)
     if not baselines.windows:
         raise ValidationError("there are no documents; was an iterator read to its end before?")
     if not baselines.mentions:
@@ -379,6 +380,7 @@ class Instances:
 
 
 def instances_of(window: DocumentWindow) -> Instances:
+    """The mentions with an antecedent: one of the same entity whose head word stands before theirs."""
     heads = mention_heads(window)
     types = mention_types(window, heads)
     words: dict[str, set[int]] = {}
@@ -452,37 +454,23 @@ def _rule_based(sieves: Numpy, order: Sequence[int] = (0, 1, 2, 3)) -> Numpy:
     return chosen
 
 
-class Collector:
-    """The instances and baselines of windows, given one at a time."""
-
-    def __init__(self) -> None:
-        self.parts: list[CoreferenceBaselines] = []
-
-    def add(self, x: Document | DocumentWindow, instances: Instances | None = None) -> Instances:
-        """The instances of a window, or of a whole document, counted; those given, if they are known."""
-        window = DocumentWindow(x.sentences, x.mentions, x.id) if isinstance(x, Document) else x
-        one = instances_of(window) if instances is None else instances
-        n, before = len(one.mention), np.searchsorted(one.mention_words, one.head_word)
-        candidates = (np.full(n, len(window) - 1), one.head_word, before, np.full(n, len(one.mention_words) - 1))
-        self.parts.append(
-            CoreferenceBaselines(
-                (window.document,),
-                document=np.zeros(n),
-                type=one.type,
-                start=one.start + window.first_word,
-                end=one.end + window.first_word,
-                head_word=one.head_word + window.first_word,
-                answers=np.array([len(right) for right in one.right]),
-                candidates=np.stack(candidates, axis=1),
-                found=_baselines_of(window, one),
-                tallies=np.array([(1, one.mentions, one.dropped, one.same_head, one.by_fallback)]),
-            )
-        )
-        return one
-
-    def result(self) -> CoreferenceBaselines:
-        """What was added so far; `joined` of `parts` also gives the order of its instances."""
-        return joined(self.parts)[0]
+def baselines_of_window(window: DocumentWindow, instances: Instances) -> CoreferenceBaselines:
+    """The baselines of one window; `joined` puts those of several together."""
+    one = instances
+    n, before = len(one.mention), np.searchsorted(one.mention_words, one.head_word)
+    candidates = (np.full(n, len(window) - 1), one.head_word, before, np.full(n, len(one.mention_words) - 1))
+    return CoreferenceBaselines(
+        (window.document,),
+        document=np.zeros(n),
+        type=one.type,
+        start=one.start + window.first_word,
+        end=one.end + window.first_word,
+        head_word=one.head_word + window.first_word,
+        answers=np.array([len(right) for right in one.right]),
+        candidates=np.stack(candidates, axis=1),
+        found=_baselines_of(window, one),
+        tallies=np.array([(1, one.mentions, one.dropped, one.same_head, one.by_fallback)]),
+    )
 
 
 def joined(parts: Sequence[CoreferenceBaselines]) -> tuple[CoreferenceBaselines, Numpy]:

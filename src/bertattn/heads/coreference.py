@@ -22,9 +22,9 @@ from bertattn.heads._words import peak, without_itself
 from bertattn.heads.antecedents import (
     CANDIDATES,
     Candidates,
-    Collector,
     CoreferenceBaselines,
     Instances,
+    baselines_of_window,
     instances_of,
     joined,
 )
@@ -328,8 +328,7 @@ class _Counter:
 
     def __init__(self, directions: tuple[CoreferenceDirection, ...], candidates: Candidates) -> None:
         self.directions, self.candidates = directions, candidates
-        self.collector = Collector()
-        self.hits: list[Numpy] = []
+        self.windows: list[tuple[CoreferenceBaselines, Numpy]] = []
 
     def add(self, attention: AttentionTensor, index: int) -> None:
         gold = attention.annotation
@@ -340,17 +339,15 @@ class _Counter:
             )
         weights = weights_of_gold(attention, index, len(gold))
         instances = instances_of(gold)
-        hits = _hits(weights, instances, self.directions)
-        self.collector.add(gold, instances)
-        self.hits.append(hits)
+        self.windows.append((baselines_of_window(gold, instances), _hits(weights, instances, self.directions)))
 
     def result(self, first: AttentionTensor, skipped: Skipped) -> CoreferenceScores:
-        baselines, order = joined(self.collector.parts)
+        baselines, order = joined([part for part, _ in self.windows])
         return CoreferenceScores(
             first.layers,
             first.heads,
             self.directions,
-            np.concatenate(self.hits, axis=1)[:, order],
+            np.concatenate([hits for _, hits in self.windows], axis=1)[:, order],
             baselines,
             candidates=self.candidates,
             skipped=skipped,

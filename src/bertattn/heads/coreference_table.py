@@ -17,7 +17,7 @@ from bertattn.heads._rows import Rows
 from bertattn.heads._scores import folds_of
 from bertattn.heads.antecedents import BASELINES, Baseline
 from bertattn.heads.coreference import CoreferenceDirection, CoreferenceScores
-from bertattn.heads.selection import Correction, HeadTests, refuse_other_scores, tests_against
+from bertattn.heads.selection import Correction, HeadTests, heads_against, refuse_other_scores
 from bertattn.statistics import bootstrap_ci, paired_permutation_test
 
 __all__ = [
@@ -316,7 +316,7 @@ def coreference_tests(
     _check(scores)
     one_of("baseline", baseline, BASELINES)
     found, counts = scores.baselines.by_document(mention_type)
-    return tests_against(
+    return heads_against(
         scores,
         mention_type,
         found[:, BASELINES.index(baseline)],

@@ -398,7 +398,7 @@ def head_tests(
     _relations(scores, [relation], 0)
     chosen = _pick_offset(scores, relation, OFFSETS) if offset is None else offset
     base = scores.offset_by_sentence(relation, offset=chosen)
-    return tests_against(
+    return heads_against(
         scores,
         relation,
         base,
@@ -412,7 +412,7 @@ def head_tests(
     )
 
 
-def tests_against(
+def heads_against(
     scores: HeadScores,
     label: str,
     base: Numpy,
