@@ -268,7 +268,7 @@ def test_errors_say_what_to_do() -> None:
         (lambda: split(scores, share=1), "share must lie between 0 and 1, but is 1"),
         (
             lambda: head_tests(scores, "det", correction="none"),
-            "correction must be 'max-statistic', 'holm' or 'benjamini-hochberg', but is 'none'",
+            "correction must be one of 'max-statistic', 'holm', 'benjamini-hochberg', but is 'none'",
         ),
         (lambda: compare(scores, scores.select([0])), "the two scores are of other words"),
         (
