@@ -35,7 +35,7 @@ MODULES = [name for name in public_modules() if name not in COMMAND_LINE]
 
 # design.md, "Public surface": what exists since the foundation.
 PROMISED = {
-    "": "Extractor AttentionTensor Axis TextPair summarize alignment extract patterns readers statistics storage "
+    "": "Extractor AttentionTensor Axis TextPair summarize windows alignment extract heads patterns readers statistics storage "
     "tensor",
     "tensor": "Axis AttentionTensor",
     "extract": "Extractor",
@@ -43,7 +43,7 @@ PROMISED = {
     "patterns": "attention_to_offset attention_to attention_to_special entropy uniform_entropy surface_patterns "
     "sink_mass induction_score",
     "statistics": "Moments summarize bootstrap_ci paired_permutation_test adjust_pvalues max_statistic_test",
-    "heads": "offset_baselines",
+    "heads": "predict_governors score_relations score_coreference offset_baselines coreference_baselines",
     "interventions": "randomize",
     "readers": "read_text iter_text read_conllu iter_conllu read_corefud iter_corefud read_conll2012 "
     "iter_conll2012 from_spacy",

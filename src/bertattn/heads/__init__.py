@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bertattn.heads.antecedents import CoreferenceBaselines, coreference_baselines
 from bertattn.heads.baselines import RELEASED_OFFSETS, OffsetBaselines, offset_baselines
+from bertattn.heads.bias import BiasScores, BiasTest, BiasTests, ScoredPair, score_bias
 from bertattn.heads.controls import shuffled
 from bertattn.heads.coreference import CoreferenceScores, score_coreference
 from bertattn.heads.coreference_table import (
@@ -23,6 +24,7 @@ from bertattn.heads.mentions import (
     mention_heads,
     mention_types,
 )
+from bertattn.heads.pairs import MinimalPair, MinimalPairs, minimal_pairs, template_pairs
 from bertattn.heads.selection import (
     BestHead,
     BestHeads,
@@ -55,6 +57,9 @@ __all__ = [
     "Attributes",
     "BestHead",
     "BestHeads",
+    "BiasScores",
+    "BiasTest",
+    "BiasTests",
     "Comparison",
     "CoreferenceBaselines",
     "CoreferenceRow",
@@ -65,8 +70,11 @@ __all__ = [
     "HeadTest",
     "HeadTests",
     "MentionHeads",
+    "MinimalPair",
+    "MinimalPairs",
     "OffsetBaselines",
     "RelationScores",
+    "ScoredPair",
     "TreeScores",
     "best_heads",
     "compare",
@@ -83,14 +91,17 @@ __all__ = [
     "mention_attributes",
     "mention_heads",
     "mention_types",
+    "minimal_pairs",
     "offset_baselines",
     "predict_governors",
     "right_branching",
+    "score_bias",
     "score_coreference",
     "score_relations",
     "score_trees",
     "shuffled",
     "split",
+    "template_pairs",
     "tree_edges",
     "uas",
     "uuas",
