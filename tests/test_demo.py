@@ -189,7 +189,8 @@ def surface(result: Report) -> Summary:
 
 def test_run_writes_the_figures_of_section_3_and_says_what_it_is(result: Report) -> None:
     names = {path.name for path in result.files}
-    assert {f"figure{i}.{end}" for i in (1, 2, 4, 5) for end in ("png", "svg")} <= names
+    assert {f"figure{i}.{end}" for i in (1, 2, 4, 5, "5_coreference") for end in ("png", "svg")} <= names
+    assert {f"table{i}.{end}" for i in (1, 2) for end in ("png", "svg")} <= names
     assert {"index.html", "report.json", "surface_patterns.csv", "surface_patterns.json"} <= names
     page = result.files[0].read_text(encoding="utf-8")
     assert "a demonstration, not evidence" in page
@@ -245,7 +246,11 @@ def test_run_record(result: Report) -> None:
     assert 24 * 90 < record["used"]["tokens"] <= 24 * 128
     assert record["treebank"]["sentences_used"] == 84
     assert Path(record["treebank"]["files"][0]["path"]).name == demo.corpus_path().name
-    assert record["skipped"] == record["truncated"] == []
+    coreference = record["coreference"]
+    assert coreference["files"][0]["sha256"] == record["treebank"]["files"][0]["sha256"]
+    assert (coreference["files"][0]["documents"], coreference["windows_used"]) == (14, 14)
+    assert coreference["mentions_dropped_at_edges"] == coreference["head_words_guessed"] == 0
+    assert record["skipped"] == record["truncated"] == record["missing"] == []
     assert record["machine"]["device"] == "cpu"
 
 
@@ -282,3 +287,16 @@ def test_the_trees_of_the_corpus_give_a_table_1_with_its_baselines(result: Repor
         assert float(rows[relation]["baseline"]) == baselines.accuracy(relation, offset=best)
         assert int(rows[relation]["offset"]) == best
     assert float(rows["det"]["accuracy"]) > float(rows["det"]["baseline"])
+
+
+def test_the_coreference_of_the_corpus_gives_a_table_2_with_its_baselines(result: Report) -> None:
+    scores = result.results.coreference
+    assert scores is not None
+    with (result.folder / "table2.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["system"]: row for row in csv.DictReader(file)}
+    baselines = heads.coreference_baselines(readers.read_corefud(demo.corpus_path()))  # each document is one window
+    assert scores.baselines == baselines
+    for name in ("all", "pronoun", "proper", "nominal"):
+        for system, shown in (("same_head", "same head word"), ("rule_based", "rule-based")):
+            assert float(rows[shown][name]) == baselines.accuracy(system, name)  # type: ignore[arg-type]
+    assert float(rows["rule-based"]["all"]) > float(rows["same head word"]["all"]) > float(rows["chance"]["all"])

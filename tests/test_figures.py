@@ -17,9 +17,9 @@ from matplotlib.collections import LineCollection, PathCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from bertattn import AttentionTensor, Sentence, figures
+from bertattn import AttentionTensor, DocumentWindow, Mention, Sentence, figures
 from bertattn.errors import MissingExtraError, SelectionError, StorageError, ValidationError
-from bertattn.heads import BestHeads, best_heads, score_relations
+from bertattn.heads import BestHeads, best_heads, coreference_table, score_coreference, score_relations
 from bertattn.tensor import Axis
 
 TOKENS = ("[CLS]", "a", "$b$", "[SEP]")
@@ -573,3 +573,91 @@ def test_relation_figure_shows_heads_offsets_and_intervals() -> None:
         ValidationError, match="heads_at_work draws an AttentionTensor, but the first argument is Sente"
     ):
         figures.heads_at_work([Sentence(["a"])], "1-1", "obj", figure=Figure())  # type: ignore[list-item]
+
+
+# Coreference
+
+
+def window_map(weights: Any, *, first_word: int = 0, document: str = "d") -> AttentionTensor:
+    """[CLS] Ann saw herself . [SEP]; Ann and herself are one entity. `weights` are those between the four words."""
+    sentence = Sentence(["Ann", "saw", "herself", "."], upos=["PROPN", "VERB", "PRON", "PUNCT"])
+    window = DocumentWindow([sentence], [Mention(0, 1, "ann"), Mention(2, 3, "ann")], document, first_word)
+    axis = Axis(
+        ["[CLS]", *sentence.words, "[SEP]"],
+        roles=["cls", None, None, None, None, "sep"],
+        word_ids=[None, 0, 1, 2, 3, None],
+        words=sentence.words,
+    )
+    whole = np.full((6, 6), 0.1)
+    whole[1:5, 1:5] = weights
+    return AttentionTensor((whole / whole.sum(-1, keepdims=True))[None, None], axis, annotation=window)
+
+
+# herself attends most to Ann; the most attention to herself is from saw
+HERSELF = np.array([[0.1, 0.1, 0.2, 0.1], [0.1, 0.1, 0.9, 0.1], [0.8, 0.1, 0.1, 0.1], [0.1, 0.3, 0.1, 0.1]])
+
+
+@pytest.mark.parametrize("first_word", [0, 40])
+def test_coreference_lines_colour_what_leads_to_an_antecedent(first_word: int) -> None:
+    a = window_map(HERSELF, first_word=first_word)
+    ax = figures.coreference_lines(a, "1-1", ax=Figure().subplots())
+    colors = colors_of_lines(ax)
+    assert {ends[0] for ends, c in colors.items() if c == figures.COLORS[0].lower()} == {3}
+    assert {c for ends, c in colors.items() if ends[0] != 3} == {figures.OTHER.lower()}
+    assert ax.get_title() == "Head 1-1: coreference"
+    wrong = figures.coreference_lines(a, "1-1", direction="to_mention", ax=Figure().subplots())
+    assert {ends[1] for ends, c in colors_of_lines(wrong).items() if c == figures.COLORS[1].lower()} == {3}
+
+
+def test_coreference_lines_are_right_among_the_candidates_asked_for() -> None:
+    a = window_map(HERSELF)
+    ax = figures.coreference_lines(a, "1-1", direction="to_mention", candidates="mentions_prev", ax=Figure().subplots())
+    assert {ends[1] for ends, c in colors_of_lines(ax).items() if c == figures.COLORS[0].lower()} == {3}
+
+
+def test_coreference_lines_need_a_window_with_an_antecedent() -> None:
+    a = window_map(HERSELF)
+    alone = DocumentWindow(a.annotation.sentences, [Mention(0, 1, "ann")])  # type: ignore[union-attr]
+    with pytest.raises(SelectionError, match="no mention has an antecedent in this window; take one where"):
+        figures.coreference_lines(a.replace(annotation=alone), "1-1", ax=Figure().subplots())
+    with pytest.raises(ValidationError, match="the maps have no window with mentions; extract from windows"):
+        figures.coreference_lines(gold_map(RIGHT_AND_WRONG), "1-1", ax=Figure().subplots())
+
+
+def test_coreference_at_work_has_a_panel_a_window() -> None:
+    a = window_map(HERSELF)
+    figure = figures.coreference_at_work([a, a], "1-1", figure=Figure())
+    assert [ax.get_title() for ax in figure.axes] == ["Head 1-1: coreference"] * 2
+    with pytest.raises(SelectionError, match="windows is empty; give the maps of at least one"):
+        figures.coreference_at_work([], "1-1", figure=Figure())
+    with pytest.raises(
+        ValidationError, match="coreference_at_work draws an AttentionTensor, but the first argument is Sente"
+    ):
+        figures.coreference_at_work([Sentence(["a"])], "1-1", figure=Figure())  # type: ignore[list-item]
+
+
+def test_coreference_figure_shows_head_baselines_and_intervals() -> None:
+    scores = score_coreference([window_map(HERSELF if i % 3 else HERSELF.T, document=f"d{i}") for i in range(9)])
+    table = coreference_table(scores)
+    (ax,) = figures.coreference_figure(table, figure=Figure()).axes
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["all  (9)", "pronoun  (9)"]
+    assert legend(ax) == ["chance", "nearest mention", "same head word", "rule-based", f"head {table.head}"]
+    for bars, system in zip(ax.containers, ("nearest", "same_head", "rule_based", "head"), strict=True):
+        rows = [table.row(system, name) for name in ("all", "pronoun")]
+        dots, _, (ends,) = bars
+        np.testing.assert_allclose(dots.get_xdata(), [100 * row.accuracy for row in rows])
+        drawn = [(float(a[0]), float(b[0])) for a, b in ends.get_segments()]
+        np.testing.assert_allclose(drawn, [(100 * row.low, 100 * row.high) for row in rows])
+    (strokes,) = [c for c in ax.collections if c.get_label() == "chance"]
+    assert {float(x) for s in strokes.get_segments() for x, _ in s} == {100 * table.row("chance").accuracy}
+
+
+def test_coreference_figure_without_intervals_and_with_a_head_read_the_other_way(tmp_path: Path) -> None:
+    scores = score_coreference([window_map(HERSELF)], directions=["to_mention"])
+    figure = figures.coreference_figure(coreference_table(scores), figure=Figure())
+    figures.save(figure, tmp_path / "table2.svg")
+    assert "head 1-1 (to mention)" in legend(figure.axes[0])
+    with pytest.raises(
+        ValidationError, match=r"draws what heads\.coreference_table or .* not a CoreferenceScores; give"
+    ):
+        figures.coreference_figure(scores, figure=Figure())  # type: ignore[arg-type]

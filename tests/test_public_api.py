@@ -35,8 +35,8 @@ MODULES = [name for name in public_modules() if name not in COMMAND_LINE]
 
 # design.md, "Public surface": what exists since the foundation.
 PROMISED = {
-    "": "Extractor AttentionTensor Axis TextPair summarize windows alignment extract heads patterns readers statistics storage "
-    "tensor",
+    "": "Extractor AttentionTensor Axis TextPair summarize windows alignment extract heads patterns readers statistics "
+    "storage tensor",
     "tensor": "Axis AttentionTensor",
     "extract": "Extractor",
     "alignment": "merge_subwords drop_special",

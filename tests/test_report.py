@@ -6,6 +6,8 @@ import contextlib
 import csv
 import dataclasses
 import errno
+import gzip
+import hashlib
 import html
 import json
 import os
@@ -26,7 +28,7 @@ import model_zoo
 from bertattn import _files, report
 from bertattn.cli import app
 from bertattn.errors import InputError, ReaderError, StorageError, ValidationError
-from bertattn.report import SECTIONS, Results, Section, Shown, Table, _page, _provenance
+from bertattn.report import SECTIONS, Results, Section, Shown, Table, _coreference, _corpus, _page, _provenance
 
 pytest.importorskip("matplotlib")
 
@@ -100,6 +102,34 @@ TREES = "".join(
 def treebank(tmp_path: Path) -> Path:
     path = tmp_path / "trees.conllu"
     path.write_text(TREES, encoding="utf-8")
+    return path
+
+
+def coreference_of(name: str, *, tags: bool = True) -> str:
+    """The [big] cat sat. It saw the dog, and the dog saw it. Two entities with two and three mentions, by the tree."""
+    upos = "DET ADJ NOUN VERB PUNCT", "PRON VERB DET NOUN CCONJ DET NOUN VERB PRON PUNCT"
+    words = "The red cat sat .", "It saw the dog and the dog saw it ."
+    governors = "3 3 4 0 4", "2 0 4 2 8 7 8 2 8 2"
+    entities = {
+        0: {0: "(e1--1", 2: "e1)"},
+        1: {0: "(e1--1)", 2: "(e2--1", 3: "e2)", 5: "(e2--1", 6: "e2)", 8: "(e1--1)"},
+    }
+    lines = [f"# newdoc id = {name}"]
+    for i, (forms, tag, tops) in enumerate(zip(words, upos, governors, strict=True)):
+        lines.append(f"# sent_id = {name}-{i}")
+        for j, (form, pos, top) in enumerate(zip(forms.split(), tag.split(), tops.split(), strict=True)):
+            misc = f"Entity={entities[i][j]}" if j in entities[i] else "_"
+            relation = "root" if top == "0" else "dep"
+            lines.append(f"{j + 1}\t{form}\t_\t{pos if tags else '_'}\t_\t_\t{top}\t{relation}\t_\t{misc}")
+        lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+@pytest.fixture
+def coref(tmp_path: Path) -> Path:
+    path = tmp_path / "coref.conllu"
+    text = "".join(coreference_of(f"d{i}") for i in range(6))
+    path.write_text(f"# global.Entity = eid-etype-head\n{text}", encoding="utf-8")
     return path
 
 
@@ -194,7 +224,7 @@ def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Ext
     made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
     assert made.results.example is None
     assert "token ids need a short text beside them: --example TEXT" in " ".join(read(made).words)
-    assert record_of(made.folder)["missing"] == ["examples", "relations"]
+    assert record_of(made.folder)["missing"] == ["examples", "relations", "coreference"]
     assert not (made.folder / "figure1.svg").exists()
 
 
@@ -263,7 +293,7 @@ def test_a_treebank_alone_gives_the_section_on_relations(ext: ba.Extractor, tree
     scores = made.results.relations
     assert made.results.surface is None
     assert scores is not None
-    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy"]
+    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "coreference"]
     with (made.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["relation"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["all", "det"]  # 20 words or more
@@ -340,6 +370,202 @@ def test_a_bad_treebank_names_the_place(ext: ba.Extractor, treebank: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+# Coreference
+
+
+def rows_of(path: Path, key: str) -> dict[str, dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return {row[key]: row for row in csv.DictReader(file)}
+
+
+def test_documents_with_coreference_alone_give_the_section_on_it(
+    ext: ba.Extractor, coref: Path, tmp_path: Path
+) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    scores = made.results.coreference
+    assert made.results.surface is made.results.relations is None
+    assert scores is not None
+    cut = ba.windows(ba.readers.read_corefud(coref), max_tokens=96, which="all")
+    assert scores == ba.heads.score_coreference(ext.extract(cut))
+    assert ba.heads.CoreferenceScores.load(made.folder / "coreference_scores.json") == scores
+    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "relations"]
+    names = {path.name for path in made.files}
+    assert {f"{name}.{end}" for name in ("table2", "figure5_coreference") for end in ("svg", "png")} <= names
+    assert {"table2.csv", "coreference_candidates.csv", "coreference_scores.csv"} <= names
+    lead = " ".join(" ".join(read(made).words).split())
+    assert "ran on 6 windows of 6 documents with coreference, in which 18 mentions are scored (none left out)." in lead
+
+
+def test_table_2_has_the_numbers_of_coreference_table(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    scores = made.results.coreference
+    assert scores is not None
+    table, held_out = scores.table(), ba.heads.coreference_cross_fit(scores)
+    rows = rows_of(made.folder / "table2.csv", "system")
+    turned = " (to_mention)" if table.direction == "to_mention" else ""
+    systems = {"chance": "chance", "nearest mention": "nearest", "same head word": "same_head"}
+    systems |= {"rule-based": "rule_based", f"head {table.head}{turned}": "head"}
+    assert list(rows) == [*systems, "head, held out"]
+    page = " ".join(read(made).words)
+    for name in ("all", "pronoun", "nominal"):
+        for shown, system in systems.items():
+            row = table.row(system, name)
+            assert float(rows[shown][name]) == row.accuracy
+            assert rows[shown][f"{name} low"] == ("" if system == "chance" else str(row.low))
+            assert f"{row.accuracy:.1%}" in page
+        assert float(rows["head, held out"][name]) == held_out.row("head", name).accuracy
+    assert "all low" not in page
+    assert f"Counted: all 18, pronoun {scores.count('pronoun')}, nominal {scores.count('nominal')}." in page
+
+
+def test_each_kind_of_candidates_has_its_best_head(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    scores = made.results.coreference
+    assert scores is not None
+    rows = rows_of(made.folder / "coreference_candidates.csv", "candidates")
+    assert list(rows) == ["words_other", "words_prev", "mentions_prev", "mentions_other"]
+    for name, row in rows.items():
+        counted = scores.counting(candidates=name)  # type: ignore[arg-type]
+        layer, head = (int(i) - 1 for i in row["head"].split("-"))
+        assert float(row["accuracy"]) == counted.accuracy().max()
+        assert counted.accuracy(direction=row["direction"])[layer, head] == counted.accuracy().max()  # type: ignore[arg-type]
+        assert float(row["chance"]) == scores.baselines.chance(candidates=name)  # type: ignore[arg-type]
+
+
+def test_the_headline_says_whether_the_head_beats_the_baseline(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    assert made.results.coreference is not None
+    against = ba.heads.coreference_cross_fit(made.results.coreference).against("same_head")
+    assert f"(difference {100 * against.difference:+.1f} points, 95% CI " in made.highlights[-1]
+    assert re.search(
+        r"^Head .* finds an antecedent of .*% of 18 mentions \(95% CI .*\)\. Picked on other documents, heads find "
+        r".*%; they (find more|do not (clearly )?find more) than the nearest mention with the same head ",
+        made.highlights[-1],
+    )
+
+
+@pytest.mark.parametrize(
+    ("numbers", "says"),
+    [
+        ((0.1, 0.05, 0.2), "finds more than"),
+        ((0.1, -0.05, 0.2), "does not clearly find more than"),
+        ((-0.1, -0.2, 0.1), "does not find more than"),
+        ((0.0, 0.0, 0.0), "does not find more than"),
+        ((-0.1, -0.2, -0.05), "does not find more than"),
+        ((0.1, float("nan"), float("nan")), "does not clearly find more than"),
+    ],
+)
+def test_a_difference_in_words(numbers: tuple[float, float, float], says: str) -> None:
+    assert _coreference._verdict(ba.heads.HeadAgainst("same_head", "all", *numbers, p=1.0), plural=False) == says
+
+
+def test_the_record_of_coreference(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    record = record_of(made.folder)
+    used = record["coreference"]
+    assert used["files"] == [
+        {
+            "path": str(coref),
+            "sha256": hashlib.sha256(coref.read_bytes()).hexdigest(),
+            "bytes": coref.stat().st_size,
+            "format": "CorefUD",
+            "documents": 6,
+            "mentions": 30,
+        }
+    ]
+    assert used["windows"] == {"max_tokens": 96, "which": "all", "cut_at": "sentence", "spacing": "single"}
+    assert (used["documents_used"], used["windows_used"], used["mentions_scored"]) == (6, 6, 18)
+    assert used["mentions_dropped_at_edges"] == used["head_words_guessed"] == 0
+    assert used["skipped"] == []
+    settings = record["settings"]["coreference"]
+    assert settings["candidates"] == "words_other"
+    assert settings["held_out"] == {"folds": 5, "by": "document", "seed": 0}
+    assert settings["interval"]["method"] == "bootstrap over documents"
+
+
+def test_examples_are_short_whole_sentences_found_first(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    scores, shown = made.results.coreference, made.results.coreference_examples
+    assert scores is not None
+    assert shown
+    head, direction = _coreference._best(scores)
+    found = []
+    for one in shown:
+        assert len(one.queries) <= 24
+        cases = ba.heads.score_coreference([one]).cases("all", head, direction=direction)
+        found.append(any(case["found"] for case in cases))
+    assert found == sorted(found, reverse=True)
+
+
+CONLL = (
+    "#begin document ({name}); part 000\n"
+    "{name} 0 0 The DT * - - - - * (1\n{name} 0 1 cat NN * - - - - * 1)\n{name} 0 2 sat VBD * - - - - * -\n\n"
+    "{name} 0 0 It PRP * - - - - * (1)\n{name} 0 1 ran VBD * - - - - * -\n\n#end document\n"
+)
+
+
+@pytest.mark.parametrize("suffix", ["v4_gold_conll", "conllu.gz"])
+def test_conll_2012_is_known_by_its_first_line_not_by_its_name(suffix: str, ext: ba.Extractor, tmp_path: Path) -> None:
+    path = tmp_path / f"two.{suffix}"
+    text = (CONLL.format(name="a") + CONLL.format(name="b")).encode()
+    path.write_bytes(gzip.compress(text) if suffix.endswith(".gz") else text)
+    made = report.run(ext, tmp_path / "out", coref=[path])
+    files = record_of(made.folder)["coreference"]["files"]
+    assert [(one["format"], one["documents"], one["mentions"]) for one in files] == [("CoNLL-2012", 2, 4)]
+    assert record_of(made.folder)["settings"]["coreference"]["held_out"]["folds"] == 2
+    scores = made.results.coreference
+    assert scores is not None
+    assert (scores.count("pronoun"), scores.baselines.heads_by_fallback) == (2, 2)
+    assert "Head words guessed from the words, where the file says none: 2." in " ".join(read(made).words)
+
+
+def test_both_formats_are_one_corpus(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other.conll"
+    other.write_text("# begin document (x); part 000\n" + CONLL.format(name="x").partition("\n")[2], encoding="utf-8")
+    assert _corpus._format(other) == "CoNLL-2012"  # as OntoGUM has it, with a space
+    other.write_text(CONLL.format(name="x"), encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", coref=[coref, other])
+    scores = made.results.coreference
+    assert scores is not None
+    assert (len(scores.documents), scores.count()) == (7, 19)
+
+
+def test_one_document_has_no_held_out_row_and_says_so(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    coref.write_text("# global.Entity = eid-etype-head\n" + coreference_of("d", tags=False), encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    rows = rows_of(made.folder / "table2.csv", "system")
+    assert "head, held out" not in rows
+    assert set(rows["chance"]) == {"system", *(f"{a}{b}" for a in ("all", "unknown") for b in ("", " low", " high"))}
+    assert "(no interval: one document). Picked on these same documents, it " in made.highlights[-1]
+    assert "No head can be picked on other documents" in " ".join(read(made).words)
+
+
+def test_documents_that_name_nothing_are_in_no_fold(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    silent = "# newdoc id = silent\n1\tSnow\t_\t_\t_\t_\t0\troot\t_\t_\n\n"
+    coref.write_text("# global.Entity = eid-etype-head\n" + coreference_of("d") + silent, encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", coref=coref)
+    assert made.results.coreference is not None
+    assert len(made.results.coreference.documents) == 2
+    assert record_of(made.folder)["settings"]["coreference"]["held_out"]["folds"] is None
+
+
+def test_documents_that_give_nothing_say_why(ext: ba.Extractor, coref: Path, treebank: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"there is no mention in .*trees\.conllu, read as CorefUD; give documents with"
+    ):
+        report.run(ext, tmp_path / "out", coref=[coref, treebank])
+    coref.write_text("\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"there is no mention in .*coref\.conllu"):
+        report.run(ext, tmp_path / "out", coref=coref)
+    coref.write_text(CONLL.format(name="a").replace("It PRP * - - - - * (1)", "It PRP * - - - - * (2)"))
+    with pytest.raises(InputError, match=r"has an antecedent in its window of 96 tokens; give documents in which"):
+        report.run(ext, tmp_path / "out", coref=coref)
+    coref.write_text(CONLL.format(name="a").replace("(1)", "1)"), encoding="utf-8")
+    with pytest.raises(ReaderError, match=r"coref\.conllu:"):
+        report.run(ext, tmp_path / "out", coref=coref)
+    assert not (tmp_path / "out").exists()
+
+
 # What goes in
 
 
@@ -404,11 +630,11 @@ def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
 
 def test_a_pipe_is_refused_before_it_is_read(ext: ba.Extractor, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    for given in ({"text": tmp_path / "pipe"}, {"treebank": tmp_path / "pipe"}):
+    for name in ("text", "treebank", "coref"):
         with pytest.raises(
             InputError, match=r"pipe is a pipe or device, not a file; write its content to a file first"
         ):
-            report.run(ext, tmp_path / "out", **given)  # type: ignore[arg-type]
+            report.run(ext, tmp_path / "out", **{name: tmp_path / "pipe"})  # type: ignore[arg-type]
 
 
 # That it can be repeated
@@ -435,17 +661,18 @@ def same_but_for_times(a: Path, b: Path) -> None:
 
 
 def test_the_command_on_the_page_gives_the_same_bytes(
-    ext: ba.Extractor, text: Path, treebank: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ext: ba.Extractor, text: Path, treebank: Path, coref: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     ext.model.save_pretrained("a model")
     ext.tokenizer.save_pretrained("a model")
     inputs = ["--model", "a model", "--text", str(text), "--treebank", str(treebank)]
+    inputs += ["--coref", str(coref), "--coref", str(coref)]
     ran = CliRunner().invoke(app, ["report", *inputs, "--count", "1", "--seed", "3", "--out", "out", "--no-progress"])
     assert ran.exit_code == 0, ran.output
     assert "open out/index.html" in ran.output
     command = shlex.split(record_of(Path("out"))["command"])
-    assert command[0] == "bertattn"
+    assert (command[0], command.count("--coref")) == ("bertattn", 2)
     Path("out").rename("first")
     assert CliRunner().invoke(app, command[1:]).exit_code == 0
     same_but_for_times(Path("first"), Path("out"))

@@ -52,7 +52,7 @@ Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 @app.command()
 def demo(out: Out = "demo-out", progress: Progress = True) -> None:
-    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Table 1 of Clark et al. 2019."""
+    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Tables 1 and 2 of Clark et al. 2019."""
     with _plain_errors():
         from bertattn.demo import run
 
@@ -80,6 +80,15 @@ def report(
             help="A CoNLL-U file, for single heads and dependencies. May be given again.",
         ),
     ] = None,
+    coref: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A file with coreference, CoNLL-U (CorefUD, GUM) or CoNLL-2012. May be given again.",
+        ),
+    ] = None,
     out: Out = "report-out",
     example: Annotated[
         str | None, typer.Option(help="The text of Figure 1.", show_default="first words of the text")
@@ -105,10 +114,10 @@ def report(
     revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
     progress: Progress = True,
 ) -> None:
-    """A report on your own model and text or treebank: an HTML page that opens offline, figures, CSV and JSON."""
+    """A report on your own model and text, trees or coreference: a page that opens offline, figures, CSV and JSON."""
     with _plain_errors():
-        if not text and not treebank:
-            raise InputError("there is nothing to read; give --text FILE, --treebank FILE or both")
+        if not text and not treebank and not coref:
+            raise InputError("there is nothing to read; give --text FILE, --treebank FILE, --coref FILE or several")
         from bertattn.report import run
 
         _say(
@@ -117,6 +126,7 @@ def report(
                 out,
                 text=text or (),
                 treebank=treebank or (),
+                coref=coref or (),
                 example=example,
                 unit=unit,
                 max_tokens=max_tokens,

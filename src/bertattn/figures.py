@@ -27,13 +27,17 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from bertattn.heads import BestHeads
+    from bertattn.heads import BestHeads, CoreferenceTable
+    from bertattn.heads.antecedents import Candidates
     from bertattn.statistics import Summary
 
 __all__ = [
     "attention_lines",
     "attention_matrix",
     "by_layer",
+    "coreference_at_work",
+    "coreference_figure",
+    "coreference_lines",
     "entropy_figure",
     "example_heads",
     "heads_at_work",
@@ -486,20 +490,36 @@ def relation_lines(
     cases = score_relations([words.select(heads=[number])], directions=[direction]).cases(
         relation, (layer, number), direction=direction
     )
-    unit = {word: i for i, word in enumerate(words.queries.word_ids or ()) if word is not None}
     rows: dict[int, bool] = {}
     for case in cases:
         deciding = case["governor"] if direction == "from_governor" else case["word"]
         if deciding:
-            rows[unit[deciding - 1]] = rows.get(unit[deciding - 1], False) or case["found"]
-
-    def color_of(query: int, key: int) -> str:
-        found = rows.get(key if direction == "to_dependent" else query)
-        return OTHER if found is None else COLORS[0] if found else COLORS[1]
-
-    drawn = _draw_lines(words, head, color_of, ax=ax, threshold=threshold)
+            rows[deciding - 1] = rows.get(deciding - 1, False) or case["found"]
+    drawn = _deciding_lines(words, head, rows, keys=direction == "to_dependent", ax=ax, threshold=threshold)
     drawn.set_title(f"{_head_title(head)}: {relation}")
     return drawn
+
+
+def _deciding_lines(
+    words: AttentionTensor, head: HeadName, found: Mapping[int, bool], *, keys: bool, ax: Axes | None, threshold: float
+) -> Axes:
+    """A head's lines, blue or orange those of the words in `found`, by whether they find; grey all others.
+
+    Args:
+        words: a map of words.
+        head: its name.
+        found: for words, counted from 0, whether they find what they should.
+        keys: whether it is the attention to these words that decides, not theirs.
+        ax, threshold: as for `attention_lines`.
+    """
+    unit = {word: i for i, word in enumerate(words.queries.word_ids or ()) if word is not None}
+    right = {unit[word]: value for word, value in found.items()}
+
+    def color_of(query: int, key: int) -> str:
+        one = right.get(key if keys else query)
+        return OTHER if one is None else COLORS[0] if one else COLORS[1]
+
+    return _draw_lines(words, head, color_of, ax=ax, threshold=threshold)
 
 
 def heads_at_work(
@@ -523,18 +543,117 @@ def heads_at_work(
     Raises:
         SelectionError: no sentences, no such head, or a sentence without the relation.
     """
-    if not sentences:
-        raise SelectionError("sentences is empty; give the maps of at least one")
-    for one in sentences:
-        _check_attention("heads_at_work", one)
-    columns = min(3, len(sentences))
-    rows = -(-len(sentences) // columns)
-    longest = max(len(one.annotation or ()) for one in sentences)
-    figure = _figure(figure, figsize=(3.4 * columns, rows * (0.8 + 0.21 * (longest + 2))), caller="heads_at_work")
+    return _side_by_side(
+        "heads_at_work",
+        "sentences",
+        sentences,
+        lambda one, ax: relation_lines(one, head, relation, direction=direction, ax=ax),
+        figure,
+    )
+
+
+def coreference_lines(
+    attention: AttentionTensor,
+    head: HeadName,
+    /,
+    *,
+    direction: Literal["from_mention", "to_mention"] = "from_mention",
+    candidates: Candidates = "words_other",
+    ax: Axes | None = None,
+    threshold: float = 0.01,
+) -> Axes:
+    """One head on one window of a document, with its mentions in colour: Clark et al. 2019, Figure 5, coreference.
+
+    The attention that decides, from a mention's head word ("from_mention") or to it ("to_mention"), is blue where the
+    head finds the head word of an antecedent and orange where it does not. Mentions without antecedent in the window
+    are not scored; their attention is grey like all other. Special tokens stay on.
+
+    Args:
+        attention: weights with a `DocumentWindow` as their annotation, of tokens or words. A short one can be read.
+        head: "8-10", counted from 1, or (7, 9), counted from 0.
+        direction, candidates: as for `heads.score_coreference`.
+        ax: where to draw.
+        threshold: weights smaller than this are not drawn.
+
+    Raises:
+        SelectionError: no such head, or no mention of the window has an antecedent in it.
+        ValidationError: the maps have no window with mentions.
+        MissingExtraError: matplotlib is not installed.
+    """
+    _matplotlib("coreference_lines")
+    from bertattn.alignment import merge_subwords
+    from bertattn.annotation import DocumentWindow
+    from bertattn.heads import score_coreference
+
+    _check_attention("coreference_lines", attention)
+    window = attention.annotation
+    if not isinstance(window, DocumentWindow):
+        raise ValidationError(
+            "the maps have no window with mentions; extract from windows of documents: bertattn.windows(documents)"
+        )
+    words = merge_subwords(attention) if attention.unit == "token" else attention
+    layer, number = parse_head(head)
+    scores = score_coreference([words.select(heads=[number])], directions=[direction], candidates=candidates)
+    cases = scores.cases("all", (layer, number), direction=direction)
+    if not cases:
+        raise SelectionError("no mention has an antecedent in this window; take one where two mentions corefer")
+    rows: dict[int, bool] = {}
+    for case in cases:
+        word = case["head_word"] - window.first_word
+        rows[word] = rows.get(word, False) or case["found"]
+    drawn = _deciding_lines(words, head, rows, keys=direction == "to_mention", ax=ax, threshold=threshold)
+    drawn.set_title(f"{_head_title(head)}: coreference")
+    return drawn
+
+
+def coreference_at_work(
+    windows: Sequence[AttentionTensor],
+    head: HeadName,
+    /,
+    *,
+    direction: Literal["from_mention", "to_mention"] = "from_mention",
+    candidates: Candidates = "words_other",
+    figure: Figure | None = None,
+) -> Figure:
+    """Several short windows side by side as `coreference_lines`: where a head finds an antecedent, and where not.
+
+    Args:
+        windows: maps with a `DocumentWindow` as annotation.
+        head, direction, candidates: as for `coreference_lines`.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        SelectionError: no windows, no such head, or a window in which no mention has an antecedent.
+    """
+    return _side_by_side(
+        "coreference_at_work",
+        "windows",
+        windows,
+        lambda one, ax: coreference_lines(one, head, direction=direction, candidates=candidates, ax=ax),
+        figure,
+    )
+
+
+def _side_by_side(
+    caller: str,
+    name: str,
+    maps: Sequence[AttentionTensor],
+    draw: Callable[[AttentionTensor, Axes], Axes],
+    figure: Figure | None,
+) -> Figure:
+    """A panel for each map, three a row; `name` is what the caller calls them."""
+    if not maps:
+        raise SelectionError(f"{name} is empty; give the maps of at least one")
+    for one in maps:
+        _check_attention(caller, one)
+    columns = min(3, len(maps))
+    rows = -(-len(maps) // columns)
+    longest = max(len(one.annotation or ()) for one in maps)
+    figure = _figure(figure, figsize=(3.4 * columns, rows * (0.8 + 0.21 * (longest + 2))), caller=caller)
     panels = figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.08}).flat
     for i, ax in enumerate(panels):
-        if i < len(sentences):
-            relation_lines(sentences[i], head, relation, direction=direction, ax=ax)
+        if i < len(maps):
+            draw(maps[i], ax)
         else:
             ax.set_axis_off()
     return figure
@@ -576,16 +695,66 @@ def relation_figure(best: BestHeads, /, *, figure: Figure | None = None, most: i
     for place, row in zip(places, rows, strict=True):
         right = max(100 * row.high, 100 * row.baseline)
         ax.annotate(row.head, (right, float(place)), (6, 0), textcoords="offset points", va="center", fontsize=8)
-    ax.set_yticks(places, [f"{row.relation}  ({row.count:,})" for row in rows], fontsize=9, parse_math=False)
-    ax.set_ylim(len(rows) - 0.4, -0.6)
+    _accuracy_axes(ax, [f"{row.relation}  ({row.count:,})" for row in rows], "Words whose governor is found (%)")
+    return figure
+
+
+def coreference_figure(table: CoreferenceTable, /, *, figure: Figure | None = None) -> Figure:
+    """The coreference head beside the baselines, by type of mention: Clark et al. 2019, Table 2, as a picture.
+
+    A mark is how many mentions of the type have their antecedent found, the bar its interval; a grey stroke is chance.
+
+    Args:
+        table: of `heads.coreference_table` or `heads.coreference_cross_fit`.
+        figure: where to draw; its size is set to fit.
+
+    Raises:
+        ValidationError: anything else.
+    """
+    if not hasattr(table, "against"):
+        raise ValidationError(
+            "coreference_figure draws what heads.coreference_table or heads.coreference_cross_fit gives, not a "
+            f"{type(table).__name__}; give heads.coreference_table(scores)"
+        )
+    types = list(dict.fromkeys(row.type for row in table.rows))
+    turned = " (to mention)" if table.direction == "to_mention" else ""
+    systems = {  # best seen where it is last: on top
+        "nearest": ("nearest mention", COLORS[3], "D"),
+        "same_head": ("same head word", COLORS[1], "s"),
+        "rule_based": ("rule-based", COLORS[2], "^"),
+        "head": (f"head {table.head}{turned}", COLORS[0], "o"),
+    }
+    figure = _figure(figure, figsize=(6.8, 1.3 + 0.75 * len(types)), caller="coreference_figure")
+    ax = figure.subplots()
+    places = np.arange(len(types))
+    for i, (system, (label, color, marker)) in enumerate(systems.items()):
+        rows = [table.row(system, name) for name in types]
+        accuracy = np.array([100 * row.accuracy for row in rows])
+        ends = np.array([[100 * (row.accuracy - row.low), 100 * (row.high - row.accuracy)] for row in rows]).T
+        ax.errorbar(
+            accuracy, places + 0.18 * (i - 1.5), xerr=np.maximum(ends, 0.0), fmt=marker, markersize=5.5, color=color,
+            elinewidth=1.4, label=label, zorder=2 + (system == "head"),
+        )  # fmt: skip
+    chance = [100 * table.row("chance", name).accuracy for name in types]
+    ax.vlines(chance, places - 0.36, places + 0.36, color="0.5", linewidth=1.6, label="chance", zorder=1)
+    labels = [f"{name}  ({table.row('chance', name).count:,})" for name in types]
+    _accuracy_axes(ax, labels, "Mentions whose antecedent is found (%)", columns=3)
+    return figure
+
+
+def _accuracy_axes(ax: Axes, labels: Sequence[str], xlabel: str, *, columns: int = 2) -> None:
+    """Rows with labels on the left, from 0 to 100 %, the legend above in so many columns."""
+    ax.set_yticks(range(len(labels)), labels, fontsize=9, parse_math=False)
+    ax.set_ylim(len(labels) - 0.4, -0.6)
     ax.set_xlim(0, 108)
     ax.set_xticks(range(0, 101, 20))
-    ax.set_xlabel("Words whose governor is found (%)")
+    ax.set_xlabel(xlabel)
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(axis="x", color="0.9", linewidth=0.8)
     ax.set_axisbelow(True)
-    ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=2, borderaxespad=0.2)
-    return figure
+    ax.legend(
+        frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=columns, borderaxespad=0.2
+    )
 
 
 def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 160) -> None:

@@ -35,8 +35,8 @@ EXAMPLE = TextPair(
 
 NOTE = (
     "This is a demonstration, not evidence: a small sentence encoder on 24 short passages that were written for it, 14 "
-    "of them with dependency trees made by language models. For findings, run bertattn report on your own model, text "
-    "and treebank, such as Universal Dependencies' English EWT or GUM."
+    "of them with dependency trees and coreference made by language models. For findings, run bertattn report on your "
+    "own model and text, and on a treebank and documents with coreference, such as English EWT and GUM."
 )
 
 
@@ -141,6 +141,7 @@ def run(out: str | os.PathLike[str], /, *, progress: bool = True) -> Report:
         out,
         inputs=passages(),
         treebank=corpus_path(),
+        coref=corpus_path(),
         example=EXAMPLE,
         notes=[NOTE],
         command=shlex.join(["bertattn", "demo", "--out", str(out)]),

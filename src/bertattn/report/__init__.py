@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertattn import _files, _optional
 from bertattn.errors import InputError, StorageError, ValidationError
 from bertattn.inputs import TextPair
-from bertattn.report._sections import SECTIONS, Picture, Results, Section, Shown, Table, relation_settings
+from bertattn.report._parts import Picture, Results, Section, Shown, Table
+from bertattn.report._sections import SECTIONS, relation_settings
 
 if TYPE_CHECKING:
     from bertattn.extract import Extractor, Input
-    from bertattn.heads import RelationScores
-    from bertattn.report._corpus import Corpus, Treebank
+    from bertattn.heads import CoreferenceScores, RelationScores
+    from bertattn.report._corpus import Coreference, Corpus, Treebank
     from bertattn.tensor import AttentionTensor, Source
 
 PAGE = "index.html"
@@ -57,6 +58,7 @@ def run(
     text: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     inputs: Sequence[Input] | None = None,
     treebank: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    coref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     example: str | TextPair | None = None,
     unit: Literal["segment", "line"] = "segment",
     max_tokens: int | None = None,
@@ -85,6 +87,10 @@ def run(
         inputs: instead of `text`, anything that `Extractor.extract` takes.
         treebank: CoNLL-U files, plain or `.gz`, for the section on dependency relations. Sentences that the model
             cannot take are left out and listed.
+        coref: files with coreference, plain or `.gz`, for the section on it: CoNLL-U as in CorefUD and GUM, or
+            CoNLL-2012, told apart by their content. Documents are cut at sentences into windows of at most 128 tokens
+            (fewer where the model takes fewer), and all windows are read. Those that the model cannot take are left
+            out and listed.
         example: the text of Figure 1, beside `text` or `inputs`; None takes the first words of the first input.
         unit: what of `text` is one input: "segment" is two consecutive passages of a document
             (`segments.paragraph_segments`, the paper's way); "line" is each line by itself, cut where it is longer
@@ -100,8 +106,8 @@ def run(
         progress: show a bar.
 
     Raises:
-        InputError: nothing to read, both `text` and `inputs`, a text that gives no input, or an option that does not
-            go with another.
+        InputError: nothing to read, both `text` and `inputs`, a text that gives no input, documents without mentions,
+            or an option that does not go with another.
         ValidationError: an option that there is not.
         ModelError, ReaderError, FileNotFoundError: the model or a file cannot be read.
         StorageError: `out` is a file or an empty name, or nothing can be written there.
@@ -122,10 +128,11 @@ def run(
     begun, started = time.perf_counter(), datetime.now(UTC)
     if not os.fspath(out):  # Path would read it as the current folder
         raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
-    paths, trees = _paths(text), _paths(treebank)
-    if not paths and inputs is None and not trees:
+    paths, trees, entities = _paths(text), _paths(treebank), _paths(coref)
+    if not paths and inputs is None and not trees and not entities:
         raise InputError(
-            "there is nothing to read; give text files (text=), inputs (inputs=) or a treebank (treebank=)"
+            "there is nothing to read; give text files (text=), inputs (inputs=), a treebank (treebank=) or documents "
+            "with coreference (coref=)"
         )
     if paths and inputs is not None:
         raise InputError("both text and inputs are given; give text files (text=), or inputs such as a list of strings")
@@ -151,7 +158,7 @@ def run(
     if command is None and inputs is None and not isinstance(model, Extractor) and not isinstance(example, TextPair):
         options = loading | {"example": example, "unit": unit, "max_tokens": max_tokens, "count": count, "seed": seed}
         options |= {"weighting": weighting, "batch_size": batch_size}
-        command = _command(model, out, {"text": paths, "treebank": trees}, options)
+        command = _command(model, out, {"text": paths, "treebank": trees, "coref": entities}, options)
     with _files.all_or_nothing(Path(out)) as folder:
         ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
         if inputs is not None:
@@ -162,9 +169,13 @@ def run(
             )
         else:
             corpus = None
-        gold = _corpus.of_treebank(trees) if trees else None
-        results = _measured(corpus, gold, ext, weighting=weighting, batch_size=batch_size, progress=progress)
-        record = _record(corpus, gold, ext, results, command=command, weighting=weighting, batch_size=batch_size)
+        read = _Read(
+            corpus,
+            _corpus.of_treebank(trees) if trees else None,
+            _corpus.of_coreference(entities, ext) if entities else None,
+        )
+        results = _measured(read, ext, weighting=weighting, batch_size=batch_size, progress=progress)
+        record = _record(read, ext, results, command=command, weighting=weighting, batch_size=batch_size)
         highlights = _write(folder, results, record, notes=notes)
         times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - begun, 2)}
         _files.write_json(folder / RECORD, record | {"times": times})
@@ -179,27 +190,43 @@ def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> 
     return [Path(one) for one in names]
 
 
-def _measured(
-    corpus: Corpus | None, gold: Treebank | None, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool
-) -> Results:
+@dataclass(frozen=True)
+class _Read:
+    """What a report is on; None where it was not given."""
+
+    corpus: Corpus | None
+    treebank: Treebank | None
+    coreference: Coreference | None
+
+
+def _measured(read: _Read, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool) -> Results:
     from bertattn.patterns import surface_patterns
+    from bertattn.report import _coreference
     from bertattn.report._sections import relation_examples
     from bertattn.statistics import summarize
+    from bertattn.windowing import windows
 
-    surface = example = relations = None
+    surface = example = relations = coreference = None
     shown: tuple[AttentionTensor, ...] = ()
-    if corpus is not None:
-        stream = ext.extract(corpus.inputs, on_too_long="truncate", batch_size=batch_size, progress=progress)
-        surface = summarize(stream, surface_patterns, weighting=weighting)
-        example = None if corpus.example is None else ext(corpus.example)
-    if gold is not None:
-        sentences = gold.sentences
-        stream = ext.extract(sentences, on_too_long="skip", on_error="skip", batch_size=batch_size, progress=progress)
-        relations = _scored(stream, len(sentences))
+    pieces: tuple[AttentionTensor, ...] = ()
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    if read.corpus is not None:
+        surface = summarize(
+            ext.extract(read.corpus.inputs, on_too_long="truncate", **options), surface_patterns, weighting=weighting
+        )
+        example = None if read.corpus.example is None else ext(read.corpus.example)
+    if read.treebank is not None:
+        sentences = read.treebank.sentences
+        relations = _scored(ext.extract(sentences, on_too_long="skip", on_error="skip", **options), len(sentences))
         left_out = {index for index, _ in relations.skipped}
         scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
         shown = tuple(ext(scored[i]) for i in relation_examples(relations))
-    return Results(surface, example, relations, shown)
+    if read.coreference is not None:
+        documents, tokens = read.coreference.documents, read.coreference.max_tokens
+        cut = windows(documents, max_tokens=tokens, which="all")
+        coreference = _scored_mentions(ext.extract(cut, on_too_long="skip", on_error="skip", **options), tokens)
+        pieces = _coreference.examples(coreference, documents, ext, batch_size=batch_size)
+    return Results(surface, example, relations, shown, coreference, pieces)
 
 
 def _scored(stream: Any, sentences: int) -> RelationScores:
@@ -220,20 +247,32 @@ def _scored(stream: Any, sentences: int) -> RelationScores:
     return relations
 
 
+def _scored_mentions(stream: Any, max_tokens: int) -> CoreferenceScores:
+    from bertattn.heads import score_coreference
+
+    try:
+        scores = score_coreference(stream, on_error="skip")
+    except ValidationError:
+        if not stream.skipped:
+            raise
+        raise InputError(
+            f"the model can take no window of the documents with coreference: {stream.skipped[0].reason}"
+        ) from None
+    if not scores.count():
+        raise InputError(
+            f"no mention of the documents with coreference has an antecedent in its window of {max_tokens} tokens; "
+            "give documents in which mentions of one entity stand closer together"
+        )
+    return scores
+
+
 def _record(
-    corpus: Corpus | None,
-    gold: Treebank | None,
-    ext: Extractor,
-    results: Results,
-    *,
-    command: str | None,
-    weighting: str,
-    batch_size: int,
+    read: _Read, ext: Extractor, results: Results, *, command: str | None, weighting: str, batch_size: int
 ) -> dict[str, Any]:
     """What another person needs to repeat the run, as JSON can hold it."""
-    from bertattn.report import _provenance
+    from bertattn.report import _coreference, _provenance
 
-    surface, relations = results.surface, results.relations
+    surface, relations, coreference = results.surface, results.relations, results.coreference
     source = _one_source(results)
     record: dict[str, Any] = {
         "command": command,
@@ -244,14 +283,14 @@ def _record(
         "versions": _provenance.versions(),
         "missing": [section.name for section in SECTIONS if not section.is_ready(results)],
     }
-    if corpus is not None and surface is not None:
+    if read.corpus is not None and surface is not None:
         record["settings"] |= {"statistics": "bertattn.patterns.surface_patterns", "weighting": weighting}
-        record["text"] = corpus.record
+        record["text"] = read.corpus.record
         record["used"] = {"sequences": surface.sequences, "tokens": surface.queries}
         record["skipped"] = _listed(surface.skipped)
         record["truncated"] = _listed(surface.truncated)
-    if gold is not None and relations is not None:
-        record["treebank"] = gold.record | {
+    if read.treebank is not None and relations is not None:
+        record["treebank"] = read.treebank.record | {
             "sentences_used": relations.sentences,
             "words_used": relations.count(),
             "words_without_governor": relations.without_governor,
@@ -259,13 +298,26 @@ def _record(
         }
         names = ("directions", "punct", "root", "subtypes", "poss_mode", "candidates")
         record["settings"] |= {name: getattr(relations, name) for name in names} | relation_settings(relations)
+    if read.coreference is not None and coreference is not None:
+        counted = coreference.baselines
+        record["coreference"] = read.coreference.record | {
+            "documents_used": len(coreference.documents),
+            "windows_used": counted.windows,
+            "mentions_in_windows": counted.mentions,
+            "mentions_scored": coreference.count(),
+            "mentions_dropped_at_edges": counted.dropped_mentions,
+            "mentions_of_one_head_word": counted.same_head_mentions,
+            "head_words_guessed": counted.heads_by_fallback,
+            "skipped": _listed(coreference.skipped),
+        }
+        record["settings"]["coreference"] = _coreference.settings(coreference)
     return record
 
 
 def _one_source(results: Results) -> Source:
     from bertattn.tensor import Source
 
-    for one in (results.surface, results.relations):
+    for one in (results.surface, results.relations, results.coreference):
         if one is not None:
             return one.source
     return Source()
@@ -297,6 +349,9 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
     if results.relations is not None:
         results.relations.to_csv(folder / "relation_scores.csv")
         results.relations.save(folder / "relation_scores.json")
+    if results.coreference is not None:
+        results.coreference.to_csv(folder / "coreference_scores.csv")
+        results.coreference.save(folder / "coreference_scores.json")
     model = record["model"]
     name = model["name"] or model["architecture"]
     title = f"What {Path(name).name if Path(name).is_dir() else name} attends to"
@@ -310,6 +365,7 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
 def _lead(results: Results, record: dict[str, Any]) -> str:
     """What was run on what."""
     model, surface, relations = record["model"], results.surface, results.relations
+    coreference = results.coreference
     ran = []
     if surface is not None:
         ran.append(
@@ -322,10 +378,17 @@ def _lead(results: Results, record: dict[str, Any]) -> str:
             f"{_many(relations.sentences, 'sentence')} of a treebank with {relations.count():,} words "
             f"({len(relations.skipped) or 'none'} left out)"
         )
-    one = surface or relations
+    if coreference is not None:
+        ran.append(
+            f"{_many(coreference.baselines.windows, 'window')} of {_many(len(coreference.documents), 'document')} with "
+            f"coreference, in which {_many(coreference.count(), 'mention')} "
+            f"{'is' if coreference.count() == 1 else 'are'} scored ({len(coreference.skipped) or 'none'} left out)"
+        )
+    one = next((value for value in (surface, relations, coreference) if value is not None), None)
     heads = f", {len(one.layers)} layers of {len(one.heads)} attention heads" if one is not None else ""
+    on_all = ", on ".join([*ran[:-2], " and on ".join(ran[-2:])])
     return (
-        f"{model['architecture']}{heads}, {model['parameters']:,} parameters, ran on {' and on '.join(ran)}. "
+        f"{model['architecture']}{heads}, {model['parameters']:,} parameters, ran on {on_all}. "
         "Heads are written layer-head, counted from 1: 3-9 is the ninth head of the third layer."
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,16 +13,20 @@ from typing import TYPE_CHECKING, Any
 from bertattn import readers
 from bertattn.errors import InputError
 from bertattn.inputs import TextPair
+from bertattn.readers import _source
 from bertattn.segments import paragraph_segments
 
 if TYPE_CHECKING:
-    from bertattn.annotation import Sentence
+    from bertattn.annotation import Document, Sentence
     from bertattn.extract import Extractor, Input
 
 # Figure 1 is legible only for a short text.
 EXAMPLE_WORDS = 20
-# Of the paper's segments.
+# Of the paper's segments, and of its windows for coreference.
 MAX_TOKENS = 128
+# How much of a file says which format it has.
+PEEKED_BYTES = 8192
+BEGIN = re.compile(r"\s*#\s*begin document\b")
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,50 @@ def of_treebank(paths: Sequence[Path]) -> Treebank:
     if not sentences:
         raise InputError(f"there is no sentence in {', '.join(map(str, paths))}; is it a CoNLL-U file?")
     return Treebank(sentences, {"files": files})
+
+
+@dataclass(frozen=True)
+class Coreference:
+    """The documents of a report, with their mentions, how many tokens a window has, and what they were read from."""
+
+    documents: Sequence[Document]
+    max_tokens: int
+    record: dict[str, Any]
+
+
+def of_coreference(paths: Sequence[Path], ext: Extractor) -> Coreference:
+    documents: list[Document] = []
+    files = []
+    for path in paths:
+        _check_file(path)
+        kind = _format(path)
+        read = readers.read_conll2012(path) if kind == "CoNLL-2012" else readers.read_corefud(path)
+        mentions = sum(len(document.mentions) for document in read)
+        if not mentions:
+            raise InputError(
+                f"there is no mention in {path}, read as {kind}; give documents with coreference: CoNLL-U with Entity= "
+                "in the column MISC (CorefUD, GUM), or CoNLL-2012"
+            )
+        files.append(file_record(path) | {"format": kind, "documents": len(read), "mentions": mentions})
+        documents += read
+    tokens = min(MAX_TOKENS, ext._limit or MAX_TOKENS)
+    cut = {"max_tokens": tokens, "which": "all", "cut_at": "sentence", "spacing": "single"}
+    return Coreference(documents, tokens, {"files": files, "windows": cut})
+
+
+def _format(path: Path) -> str:
+    """CoNLL-2012 if a document begins in the first lines, or else CorefUD."""
+    size = 0
+    for _, lines in _source.files(path):
+        for line in lines:
+            text = line if isinstance(line, str) else line.decode("utf-8", "replace")
+            if BEGIN.match(text):
+                return "CoNLL-2012"
+            size += len(line)
+            if size > PEEKED_BYTES:
+                break
+        break  # of an archive the first file
+    return "CorefUD"
 
 
 def of_inputs(inputs: Iterable[Input], *, example: str | TextPair | None) -> Corpus:

@@ -10,7 +10,7 @@ from typing import Any
 
 import jinja2
 
-from bertattn.report._sections import Section, Shown, Table
+from bertattn.report._parts import Section, Shown, Table
 
 
 def page(

@@ -6,134 +6,45 @@ To add one: a field of `Results` that holds what was measured, a function that s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import numpy as np
 
 from bertattn import _arrays, figures
-from bertattn.errors import SelectionError, ValidationError
+from bertattn.errors import SelectionError
 from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
+from bertattn.report import _coreference
+from bertattn.report._parts import (
+    EXAMPLES_FOUND,
+    EXAMPLES_MISSED,
+    FOLDS,
+    LEVEL,
+    RESAMPLES,
+    SEED,
+    Picture,
+    Results,
+    Section,
+    Shown,
+    Table,
+    blank,
+    given,
+)
 from bertattn.statistics import Summary
-from bertattn.tensor import AttentionTensor, format_head
+from bertattn.tensor import format_head
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-__all__ = ["SECTIONS", "Picture", "Results", "Section", "Shown", "Table"]
-
-T = TypeVar("T")
+__all__ = ["SECTIONS"]
 
 TOP = 3
-FOLDS = 5
-# Of the intervals, and of how the folds are dealt out.
-LEVEL, RESAMPLES, SEED = 0.95, 2000, 0
 OFFSETS: Final = (-3, -2, -1, 1, 2, 3)
-# Sentences of Figure 5: how many with a word found and not found, and how long, in words.
-EXAMPLES_FOUND, EXAMPLES_MISSED = 2, 1
+# Sentences of Figure 5: how long, in words.
 EXAMPLE_LENGTHS = (5, 14)
 RULE = (
     "A head predicts that a word hangs on the word that it attends to most (from_dependent), on the word that "
     "attends most to it (to_dependent), or on the word whose own attention peaks at it (from_governor). Special tokens "
     "are left out. All words count, punctuation and roots too; a head can never find a root."
 )
-
-
-@dataclass(frozen=True)
-class Results:
-    """What was measured; None where the input for it was not given.
-
-    Args:
-        surface: `patterns.surface_patterns` over the text.
-        example: the maps of the short text of Figure 1.
-        relations: `heads.score_relations` over the treebank.
-        relation_examples: the maps of some of its sentences.
-    """
-
-    surface: Summary | None = None
-    example: AttentionTensor | None = None
-    relations: RelationScores | None = None
-    relation_examples: tuple[AttentionTensor, ...] = ()
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A figure of a report.
-
-    Args:
-        name: of its files, without ending.
-        figure: a matplotlib figure.
-        caption: what it shows and how to read it.
-        description: what is to be seen, for those who cannot see it.
-        wide: whether it takes the whole width of the page.
-    """
-
-    name: str
-    figure: Figure
-    caption: str
-    description: str
-    wide: bool = False
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of a report.
-
-    Args:
-        name: of its CSV file, without ending.
-        caption: what it shows and how to read it.
-        rows: a dict each, all with the same names: the columns.
-        percent: the columns that are shares, shown in percent (the CSV file has every digit).
-        bars: those of them that have a bar behind each number.
-        folded: whether the page shows it only when asked.
-    """
-
-    name: str
-    caption: str
-    rows: Sequence[dict[str, Any]]
-    percent: tuple[str, ...] = ()
-    bars: tuple[str, ...] = ()
-    folded: bool = False
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A section as it appears on the page.
-
-    Args:
-        text: paragraphs.
-        pictures, tables: in order.
-        highlights: sentences for the top of the page.
-    """
-
-    text: tuple[str, ...] = ()
-    pictures: tuple[Picture, ...] = ()
-    tables: tuple[Table, ...] = ()
-    highlights: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Section:
-    """One part of the report.
-
-    Args:
-        name: of its anchor on the page.
-        title: its heading.
-        needs: the fields of `Results` without which it cannot be shown.
-        remedy: what to give so that it can.
-        show: makes its figures and tables of the results.
-    """
-
-    name: str
-    title: str
-    needs: tuple[str, ...]
-    remedy: str
-    show: Callable[[Results], Shown]
-
-    def is_ready(self, results: Results) -> bool:
-        """Whether everything it needs was measured."""
-        return all(getattr(results, name) is not None for name in self.needs)
 
 
 @dataclass(frozen=True)
@@ -193,7 +104,7 @@ def _interval(best: _Best, form: str) -> str:
 
 
 def _examples(results: Results) -> Shown:
-    summary, example = _given(results.surface), _given(results.example)
+    summary, example = given(results.surface), given(results.example)
     chosen: list[tuple[_Best, str, str]] = []
     kinds = (
         (("entropy",), "broad: avg. {:.2f} nats"),
@@ -213,7 +124,7 @@ def _examples(results: Results) -> Shown:
         example,
         [best.head for best, _, _ in chosen],
         titles=[f"{title}\nover the whole text" for _, _, title in chosen],
-        figure=_blank(),
+        figure=blank(),
     )
     caption = (
         "Heads of four kinds on one short text, each the clearest case of its kind in this model. A line joins a token "
@@ -234,7 +145,7 @@ def _examples(results: Results) -> Shown:
 
 
 def _surface(results: Results) -> Shown:
-    summary = _given(results.surface)
+    summary = given(results.surface)
     rows, highlights = [], []
     count = len(summary.layers) * len(summary.heads)
     for statistic, label in PATTERNS:
@@ -268,7 +179,7 @@ def _surface(results: Results) -> Shown:
         pictures=(
             Picture(
                 "figure2",
-                figures.special_token_figure(summary, figure=_blank()),
+                figures.special_token_figure(summary, figure=blank()),
                 caption,
                 "Average attention of each head to [CLS], [SEP] and punctuation, by layer.",
             ),
@@ -306,7 +217,7 @@ def _every_head(summary: Summary) -> list[dict[str, Any]]:
 
 
 def _entropy(results: Results) -> Shown:
-    summary = _given(results.surface)
+    summary = given(results.surface)
     uniform = float(_arrays.nan_mean(summary.mean("uniform_entropy").ravel()))
     rows = [
         {"kind": kind, "rank": rank, "head": best.name, "mean": best.mean, "low": best.low, "high": best.high}
@@ -328,7 +239,7 @@ def _entropy(results: Results) -> Shown:
         pictures=(
             Picture(
                 "figure4",
-                figures.entropy_figure(summary, figure=_blank()),
+                figures.entropy_figure(summary, figure=blank()),
                 "Entropy of the heads' attention, by layer: a dot is a head, the line goes through the mean of each "
                 "layer's heads, the dashed line is attention spread evenly. Below, of the attention from [CLS] alone. "
                 "(Figure 4 of Clark et al. 2019.)",
@@ -395,7 +306,7 @@ def relation_settings(scores: RelationScores) -> dict[str, Any]:
 
 
 def _relations(results: Results) -> Shown:
-    scores = _given(results.relations)
+    scores = given(results.relations)
     min_count = _min_count(scores)
     table = best_heads(scores, min_count=min_count, offsets=OFFSETS, level=LEVEL, resamples=RESAMPLES, seed=SEED)
     held_out = _held_out(scores, [row.relation for row in table.rows])
@@ -418,7 +329,7 @@ def _relations(results: Results) -> Shown:
     pictures = [
         Picture(
             "table1",
-            figures.relation_figure(table, figure=_blank()),
+            figures.relation_figure(table, figure=blank()),
             "For each relation the head that finds the governor most often, with its 95% interval, and what the best "
             "fixed offset finds. Heads and offsets are picked on the same words.",
             "Accuracy of the best head and of the best fixed offset, relation by relation.",
@@ -428,7 +339,7 @@ def _relations(results: Results) -> Shown:
         pictures.append(
             Picture(
                 "figure5",
-                figures.heads_at_work(results.relation_examples, clearest.head, clearest.relation, figure=_blank()),
+                figures.heads_at_work(results.relation_examples, clearest.head, clearest.relation, figure=blank()),
                 f"Head {clearest.head} on {clearest.relation}: the attention of the words with this relation (left) is "
                 "blue where, special tokens aside, most of it goes to the governor, and orange where it does not; all "
                 "other attention is grey. (As Figure 5 of Clark et al. 2019.)",
@@ -469,20 +380,6 @@ def _relations(results: Results) -> Shown:
     )
 
 
-def _blank() -> Figure:
-    """A figure that pyplot does not know, so that nothing keeps it."""
-    from matplotlib.figure import Figure
-
-    return Figure()
-
-
-def _given(value: T | None) -> T:
-    """A result that `Section.needs` says is there."""
-    if value is None:
-        raise ValidationError("a section was shown without the results that it needs; ask Section.is_ready first")
-    return value
-
-
 TEXT: Final = "Give a text: --text FILE (in Python: text= or inputs=)."
 SECTIONS: Final[tuple[Section, ...]] = (
     Section(
@@ -501,6 +398,13 @@ SECTIONS: Final[tuple[Section, ...]] = (
         ("relations",),
         "Give a treebank: --treebank FILE, in CoNLL-U (in Python: treebank=).",
         _relations,
+    ),
+    Section(
+        "coreference",
+        "Coreference",
+        ("coreference",),
+        "Give documents with coreference: --coref FILE, in CorefUD's CoNLL-U or CoNLL-2012 (in Python: coref=).",
+        _coreference.section,
     ),
 )
 """The sections of a report, in their order on the page."""

@@ -1,0 +1,146 @@
+"""What a report is made of: results, and the sections that show them as figures and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from bertattn.errors import ValidationError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from bertattn.heads import CoreferenceScores, RelationScores
+    from bertattn.statistics import Summary
+    from bertattn.tensor import AttentionTensor
+
+__all__ = ["Picture", "Results", "Section", "Shown", "Table"]
+
+T = TypeVar("T")
+
+# Parts into which a corpus is cut where a head is picked on the others.
+FOLDS: Final = 5
+# Of the intervals, and of how the folds are dealt out.
+LEVEL: Final = 0.95
+RESAMPLES: Final = 2000
+SEED: Final = 0
+# Of "heads at work": how many pieces with a word found and not found.
+EXAMPLES_FOUND: Final = 2
+EXAMPLES_MISSED: Final = 1
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured; None where the input for it was not given.
+
+    Args:
+        surface: `patterns.surface_patterns` over the text.
+        example: the maps of the short text of Figure 1.
+        relations: `heads.score_relations` over the treebank.
+        relation_examples: the maps of some of its sentences.
+        coreference: `heads.score_coreference` over the documents with coreference.
+        coreference_examples: the maps of some short pieces of them.
+    """
+
+    surface: Summary | None = None
+    example: AttentionTensor | None = None
+    relations: RelationScores | None = None
+    relation_examples: tuple[AttentionTensor, ...] = ()
+    coreference: CoreferenceScores | None = None
+    coreference_examples: tuple[AttentionTensor, ...] = ()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure of a report.
+
+    Args:
+        name: of its files, without ending.
+        figure: a matplotlib figure.
+        caption: what it shows and how to read it.
+        description: what is to be seen, for those who cannot see it.
+        wide: whether it takes the whole width of the page.
+    """
+
+    name: str
+    figure: Figure
+    caption: str
+    description: str
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of a report.
+
+    Args:
+        name: of its CSV file, without ending.
+        caption: what it shows and how to read it.
+        rows: a dict each, all with the same names: the columns.
+        percent: the columns that are shares, shown in percent (the CSV file has every digit).
+        bars: those of them that have a bar behind each number.
+        folded: whether the page shows it only when asked.
+        aside: the columns that only the CSV file has.
+    """
+
+    name: str
+    caption: str
+    rows: Sequence[dict[str, Any]]
+    percent: tuple[str, ...] = ()
+    bars: tuple[str, ...] = ()
+    folded: bool = False
+    aside: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A section as it appears on the page.
+
+    Args:
+        text: paragraphs.
+        pictures, tables: in order.
+        highlights: sentences for the top of the page.
+    """
+
+    text: tuple[str, ...] = ()
+    pictures: tuple[Picture, ...] = ()
+    tables: tuple[Table, ...] = ()
+    highlights: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """One part of the report.
+
+    Args:
+        name: of its anchor on the page.
+        title: its heading.
+        needs: the fields of `Results` without which it cannot be shown.
+        remedy: what to give so that it can.
+        show: makes its figures and tables of the results.
+    """
+
+    name: str
+    title: str
+    needs: tuple[str, ...]
+    remedy: str
+    show: Callable[[Results], Shown]
+
+    def is_ready(self, results: Results) -> bool:
+        """Whether everything it needs was measured."""
+        return all(getattr(results, name) is not None for name in self.needs)
+
+
+def blank() -> Figure:
+    """A figure that pyplot does not know, so that nothing keeps it."""
+    from matplotlib.figure import Figure
+
+    return Figure()
+
+
+def given(value: T | None) -> T:
+    """A result that `Section.needs` says is there."""
+    if value is None:
+        raise ValidationError("a section was shown without the results that it needs; ask Section.is_ready first")
+    return value
