@@ -14,9 +14,37 @@ import pytest
 
 import model_zoo
 import tokenizer_zoo
-from bertattn import AttentionTensor, Axis, Extractor, Sentence, alignment, patterns, segments, statistics
+from bertattn import (
+    AttentionTensor,
+    Axis,
+    Document,
+    DocumentWindow,
+    Extractor,
+    Mention,
+    Sentence,
+    alignment,
+    heads,
+    patterns,
+    segments,
+    statistics,
+    windowing,
+)
 from bertattn.errors import TooLongError
-from bertattn.heads import RelationScores, baselines, dependency, predict_governors, score_relations, selection
+from bertattn.heads import (
+    CoreferenceScores,
+    RelationScores,
+    baselines,
+    coreference_baselines,
+    coreference_cross_fit,
+    coreference_table,
+    dependency,
+    mention_heads,
+    mention_types,
+    predict_governors,
+    score_coreference,
+    score_relations,
+    selection,
+)
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
@@ -24,7 +52,7 @@ TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
 
 def test_the_table_of_settings_names_real_options() -> None:
     """Every `function(option=` in the table exists, so a renamed option shows."""
-    homes = (alignment, patterns, segments, statistics, baselines, dependency, selection, Extractor)
+    homes = (alignment, patterns, segments, statistics, baselines, dependency, selection, windowing, heads, Extractor)
     found = re.findall(r"`(\w+)\((\w+)=", TABLE)
     assert len(found) >= 8
     for function, option in found:
@@ -304,6 +332,162 @@ def _() -> None:
     assert [r.relation for r in selection.best_heads(scores).rows] == ["all", "det", "nsubj", "obl"]
     assert [r.relation for r in selection.best_heads(scores.select(range(99))).rows] == ["all"]
     assert [r.relation for r in selection.best_heads(scores, relations=["punct"]).rows] == ["punct"]
+
+
+def cut(*sentences: str, mentions: list[Mention] | None = None, **options: Any) -> list[DocumentWindow]:
+    """Windows of three words and two special tokens."""
+    document = Document([Sentence(s.split()) for s in sentences], mentions or [])
+    return list(windowing.windows([document], max_tokens=5, tokenizer=tokenizer_zoo.wordpiece(), **options))
+
+
+@row("how much of a document (section 4.3)")
+def _() -> None:
+    text = ("a b", "c d e", "f g")
+    for options, expected in (
+        ({"cut_at": "word"}, ["a b c"]),
+        ({}, ["a b"]),
+        ({"which": "all"}, ["a b", "c d e", "f g"]),
+    ):
+        assert [" ".join(window.words) for window in cut(*text, **options)] == expected
+
+
+@row("mentions at the edge of what is read")
+def _() -> None:
+    spans = [Mention(0, 1, "inside"), Mention(2, 4, "crosses"), Mention(4, 5, "behind")]
+    (window,) = cut("a b", "c d e", mentions=spans, cut_at="word")
+    assert [m.entity for m in window.mentions] == ["inside"]
+    assert window.dropped_mentions == 1
+
+
+# Ann and Bob twice, a park once; the second Bob stands in a longer mention of Ann, whose head word is "sister".
+COREFERENT = DocumentWindow(
+    [Sentence(["Ann", "met", "Bob", "in", "a", "park", ":", "his", "sister", ",", "she", "waved"])],
+    [
+        Mention(0, 1, "ann", head=0),
+        Mention(2, 3, "bob", head=2),
+        Mention(4, 6, "park", head=5),
+        Mention(7, 8, "bob", head=7),
+        Mention(7, 9, "ann", head=8),
+        Mention(10, 11, "ann", head=10),
+    ],
+    document="d",
+)
+ANTECEDENTS = {7: {2}, 8: {0}, 10: {0, 8}}  # head words
+
+
+def coreferent_maps(seed: int, *, document: str = "d") -> AttentionTensor:
+    n = len(COREFERENT)
+    weights = np.random.default_rng(seed).dirichlet(np.full(n, 0.3), size=(2, 3, n))
+    window = DocumentWindow(COREFERENT.sentences, COREFERENT.mentions, document=document)
+    return AttentionTensor(weights, Axis(window.words, word_ids=range(n), words=window.words), annotation=window)
+
+
+@row("mentions that are scored")
+def _() -> None:
+    scored = coreference_baselines([COREFERENT])
+    assert scored.head_word.tolist() == list(ANTECEDENTS)
+    assert scored.answers.tolist() == [len(right) for right in ANTECEDENTS.values()]
+
+
+CANDIDATES_OF: dict[str, Callable[[int, int], bool]] = {
+    "words_other": lambda mention, word: word != mention,
+    "words_prev": lambda mention, word: word < mention,
+    "mentions_prev": lambda mention, word: word < mention and word in {0, 2, 5, 7, 8, 10},
+    "mentions_other": lambda mention, word: word != mention and word in {0, 2, 5, 7, 8, 10},
+}
+
+
+def found(weights: Any, mode: str) -> int:
+    """For how many mentions the row of their head word, in one head's weights, is largest at an antecedent's."""
+    total = 0
+    for mention, right in ANTECEDENTS.items():
+        allowed = [word for word in range(len(weights)) if CANDIDATES_OF[mode](mention, word)]
+        total += max(allowed, key=lambda word: weights[mention, word]) in right
+    return total
+
+
+@row("what a coreference head chooses from")
+def _() -> None:
+    assert score_coreference([coreferent_maps(0)]).candidates == "words_other"
+    seen = set()
+    for seed in range(5):
+        for mode in CANDIDATES_OF:
+            scores = score_coreference([coreferent_maps(seed)], candidates=mode)  # type: ignore[arg-type]
+            for layer, head in np.ndindex(2, 3):
+                expected = found(coreferent_maps(seed).weights[layer, head], mode)
+                assert scores.correct()[0, layer, head] == expected
+                seen.add((mode, expected))
+    assert len(seen) > 8
+
+
+@row("whose attention decides on an antecedent")
+def _() -> None:
+    both = score_coreference([coreferent_maps(1)])
+    assert both.directions == ("from_mention", "to_mention")
+    weights: Any = coreferent_maps(1).weights
+    for layer, head in np.ndindex(2, 3):
+        for i, one in enumerate((weights[layer, head], weights[layer, head].T)):
+            assert both.correct()[i, layer, head] == found(one, "words_other")
+
+
+@row("how a mention's head word is found")
+def _() -> None:
+    words = ["the", "captain", "of", "a", "ship"]
+    tree: dict[str, Any] = {"governors": [5, 1, 2, 3, 0], "relations": ["x"] * 5}  # an odd one: its root is "ship"
+    for sentence, declared, expected, guessed in (
+        (Sentence(words, **tree), 0, 0, 0),
+        (Sentence(words, **tree), None, 4, 0),
+        (Sentence(words), None, 1, 1),
+    ):
+        heads_of = mention_heads(Document([sentence], [Mention(0, 5, "m", head=declared)]))
+        assert heads_of.words == (expected,)
+        assert heads_of.by_fallback == guessed
+
+
+@row("how pronouns, names and nominals are told apart")
+def _() -> None:
+    words = Sentence(["she", "Ann", "aunt"], upos=["PRON", "PROPN", "NOUN"])
+    x = Document([words], [Mention(i, i + 1, "m") for i in range(3)])
+    assert mention_types(x, mention_heads(x)) == ("pronoun", "proper", "nominal")
+
+
+@row("the nearest mention")
+def _() -> None:
+    before = {mention: max(w for w in (0, 2, 5, 7, 8, 10) if w < mention) for mention in ANTECEDENTS}
+    right = sum(word in ANTECEDENTS[mention] for mention, word in before.items())
+    assert coreference_baselines([COREFERENT]).accuracy("nearest") == right / 3
+    assert right == 1
+
+
+@row("the rule-based system")
+def _() -> None:
+    """In each line the last mention; the sieve that the line is of chooses the word at the place given."""
+    for text, places, right in (
+        ("the old man , the man , the old man", [(0, 3), (4, 6), (7, 10)], 0),  # the same words
+        ("a man , a dog , the man", [(0, 2), (3, 5), (6, 8)], 0),  # the same head word
+        ("a woman , a man , she", [(0, 2), (3, 5), (6, 7)], 0),  # compatible
+        ("a woman , the men , he", [(0, 2), (3, 5), (6, 7)], 1),  # "men" is masculine; no number without tags
+        ("a woman , a queen , he", [(0, 2), (3, 5), (6, 7)], 1),  # the nearest
+    ):
+        names = ["a" if i in (right, len(places) - 1) else f"other {i}" for i in range(len(places))]
+        mentions = [Mention(*place, name) for place, name in zip(places, names, strict=True)]
+        assert coreference_baselines([Document([Sentence(text.split())], mentions)]).accuracy("rule_based") == 1
+
+
+def many_documents(*seeds: int) -> CoreferenceScores:
+    return score_coreference([coreferent_maps(seed, document=f"{seed}") for seed in seeds])
+
+
+@row("documents that the coreference head is picked on")
+def _() -> None:
+    scores, others = many_documents(*range(20)), many_documents(*range(20, 40))
+    same, apart = (coreference_table(scores, picked_on=on).row("head") for on in (None, others))
+    assert same.accuracy == scores.accuracy().max()
+    assert apart.accuracy == scores.accuracy()[np.unravel_index(others.accuracy().argmax(), others.shape)]
+    assert coreference_table(scores).picked_on == "the same documents"
+    crossed = coreference_cross_fit(scores)
+    assert crossed.picked_on == "other folds"
+    assert crossed.row("head").accuracy == pytest.approx(same.accuracy - crossed.optimism)
 
 
 @row("legend of the offsets in the notebook")

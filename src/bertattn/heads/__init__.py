@@ -7,7 +7,7 @@ from bertattn.heads.baselines import RELEASED_OFFSETS, OffsetBaselines, offset_b
 from bertattn.heads.bias import BiasScores, BiasTest, BiasTests, ScoredPair, score_bias
 from bertattn.heads.controls import shuffled
 from bertattn.heads.coreference import CoreferenceScores, score_coreference
-from bertattn.heads.coreference_table import (
+from bertattn.heads.coreference_selection import (
     CoreferenceRow,
     CoreferenceTable,
     HeadAgainst,

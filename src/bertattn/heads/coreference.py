@@ -31,7 +31,7 @@ from bertattn.heads.antecedents import (
 from bertattn.tensor import AttentionTensor, HeadName, Source
 
 if TYPE_CHECKING:
-    from bertattn.heads.coreference_table import CoreferenceTable
+    from bertattn.heads.coreference_selection import CoreferenceTable
 
 __all__ = ["CoreferenceScores", "score_coreference"]
 
@@ -160,7 +160,7 @@ class CoreferenceScores(HeadScores):
 
     def table(self, **options: Any) -> CoreferenceTable:
         """The paper's Table 2: the best head beside the baselines. Options are those of `coreference_table`."""
-        from bertattn.heads.coreference_table import coreference_table
+        from bertattn.heads.coreference_selection import coreference_table
 
         return coreference_table(self, **options)
 
@@ -186,7 +186,8 @@ class CoreferenceScores(HeadScores):
         if not isinstance(other, CoreferenceScores):
             return NotImplemented
         for name, mine, theirs in self._differences(other):
-            raise ValidationError(f"scores of different {name} do not add: {mine!r} and {theirs!r}")
+            kind = "models" if name == "model" else name
+            raise ValidationError(f"scores of different {kind} do not add: {mine!r} and {theirs!r}")
         baselines, order = joined([self.baselines, other.baselines])
         return dataclasses.replace(
             self,

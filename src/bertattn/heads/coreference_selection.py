@@ -224,7 +224,7 @@ def coreference_table(
     """
     _check(scores)
     source = scores if picked_on is None else picked_on
-    _check(source)
+    _check(source, "picked_on")
     refuse_other_scores(scores, source)
     allowed = scores._allowed(directions)
     cell = source._pick(picked_by, allowed)
@@ -269,6 +269,12 @@ def coreference_cross_fit(
     _check(scores)
     part = folds_of(scores, folds, by="document", seed=seed)
     allowed = scores._allowed(directions)
+    counts = scores.by_document(picked_by)[1]
+    if any(not counts[part != k].any() for k in range(folds)):
+        raise SelectionError(
+            f"the scored mentions of type {picked_by!r} all stand in one fold, so there are none to pick its head on; "
+            "give another seed, or more documents"
+        )
     picks = np.array([scores.select(part != k)._pick(picked_by, allowed) for k in range(folds)])
     everyone = np.arange(len(part))
     columns = {name: scores._by_unit(name)[0][everyone, picks[part]] for name in ("all", *scores.type_names())}
@@ -400,14 +406,14 @@ def _percent(row: CoreferenceRow) -> str:
     return f"{100 * row.accuracy:.1f} ({100 * row.low:.0f} to {100 * row.high:.0f})"
 
 
-def _check(scores: object) -> None:
+def _check(scores: object, name: str = "scores") -> None:
     if not isinstance(scores, CoreferenceScores):
         raise ValidationError(
-            f"scores must be what score_coreference gives, but is a {type(scores).__name__}; of heads.split take one "
+            f"{name} must be what score_coreference gives, but is a {type(scores).__name__}; of heads.split take one "
             "part"
         )
     if not scores.count():
         raise ValidationError(
-            "no mention is scored: none has an antecedent in its window; give larger windows, or documents with "
-            "coreference"
+            f"no mention is scored in {name}: none has an antecedent in its window; give larger windows, or documents "
+            "with coreference"
         )
