@@ -33,6 +33,8 @@ class HeadScores(Result):
     source: Source
     # The fields that must agree where scores are added, or heads picked on one are scored on another.
     _options: ClassVar[tuple[str, ...]]
+    # What may be dealt out, the largest first.
+    _dealt: ClassVar[tuple[By, ...]] = ("document", "sentence")
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -171,7 +173,7 @@ def folds_of(scores: HeadScores, folds: int, *, by: By, seed: int) -> Numpy:
     groups = scores._groups(by)
     count = int(groups.max(initial=-1)) + 1
     if not 2 <= folds <= count:
-        more = "; pass by='sentence'" if by == "document" and folds > 2 else ""
+        more = "; pass by='sentence'" if by == "document" and "sentence" in scores._dealt and folds > 2 else ""
         raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}{more}")
     place = np.random.default_rng(seed).permutation(count)
     return np.asarray(place[groups] % folds)

@@ -66,6 +66,7 @@ class CoreferenceScores(HeadScores):
     skipped: tuple[tuple[int, str], ...] = ()
     source: Source = field(default_factory=Source)
     _options: ClassVar[tuple[str, ...]] = ("candidates",)
+    _dealt: ClassVar[tuple[By, ...]] = ("document",)
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "directions"):

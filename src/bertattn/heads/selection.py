@@ -303,7 +303,8 @@ def split(scores: Scores, /, *, share: float = 0.5, by: By = "document", seed: i
     units = scores._groups(by)
     order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)
     if len(order) < 2:
-        raise ValidationError(f"{len(order)} {by} cannot be split in two" + "; pass by='sentence'" * (by != "sentence"))
+        more = "; pass by='sentence'" if by != "sentence" and "sentence" in scores._dealt else ""
+        raise ValidationError(f"{len(order)} {by} cannot be split in two{more}")
     sizes = np.cumsum(np.bincount(units)[order])[:-1]
     chosen = np.isin(units, order[: 1 + np.abs(sizes - share * len(units)).argmin()])
     return scores.select(chosen), scores.select(~chosen)
