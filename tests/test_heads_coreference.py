@@ -602,6 +602,10 @@ def test_picked_on_other_documents() -> None:
     assert coreference_table(second, resamples=5).head == "1-2"
     renamed = scored(hits[4:], [0, 0, 1, 1], names=["x", "y"])  # the same bits
     assert coreference_table(second, picked_on=renamed, resamples=5).picked_on == "other documents"
+    # Documents are known by their names, whatever was scored of them.
+    assert coreference_table(second, picked_on=scores, resamples=5).picked_on == "overlapping documents"
+    otherwise = scored(1 - hits, [0, 0, 1, 1, 2, 2, 3, 3])
+    assert coreference_table(scores, picked_on=otherwise, resamples=5).picked_on == "the same documents"
     # A type that only the other documents have can be picked by.
     typed = scored(hits, [0, 0, 1, 1, 2, 2, 3, 3], kinds=[0, 0, 0, 0, 1, 1, 1, 1])
     table = coreference_table(typed.select([2, 3]), picked_on=typed.select([0, 1]), picked_by="pronoun", resamples=5)
@@ -1206,6 +1210,7 @@ def test_winobias(data_dir: Path, extractor: Extractor) -> None:
     assert pro.baselines.accuracy("nearest") == 1
 
 
+@pytest.mark.slow
 def test_batches_and_order_change_nothing_but_rounding(extractor: Extractor) -> None:
     """The embedded corpus, one window at a time, in batches, and backwards."""
     documents = readers.read_corefud(demo.corpus_path())[:5]

@@ -64,19 +64,24 @@ def _merged(attention: AttentionTensor, tokens: list[list[int]]) -> Numpy:
     weights = _arrays.to_numpy(_arrays.detach(attention.weights))
     dtype = weights.dtype
     weights = _single(weights)
-    layers, heads, count, _ = weights.shape
     if all(len(word) == 1 for word in tokens):
         kept = [word[0] for word in tokens]
         if kept[-1] - kept[0] + 1 == len(kept):
             return weights[..., kept[0] : kept[-1] + 1, kept[0] : kept[-1] + 1]
         return weights[..., kept, :][..., kept]
-    sums = np.zeros((count, len(tokens)), dtype=weights.dtype)
-    means = np.zeros((len(tokens), count), dtype=weights.dtype)
-    for i, word in enumerate(tokens):
-        sums[word, i] = 1
-        means[i, word] = 1 / len(word)
-    to_words: Numpy = (weights.reshape(-1, count) @ sums).reshape(layers, heads, count, len(tokens))
-    return _single(np.matmul(means, to_words).astype(dtype, copy=False))
+    # Most words are one token: to copy those and add the others is faster than products, whose threads torch's disturb.
+    first = [word[0] for word in tokens]
+    split = [(i, word[1:]) for i, word in enumerate(tokens) if len(word) > 1]
+    columns = weights[..., first]
+    for i, more in split:
+        for token in more:
+            columns[..., i] += weights[..., token]
+    merged = columns[..., first, :]
+    for i, more in split:
+        for token in more:
+            merged[..., i, :] += columns[..., token, :]
+        merged[..., i, :] /= 1 + len(more)
+    return _single(merged.astype(dtype, copy=False))
 
 
 def _single(weights: Numpy) -> Numpy:

@@ -86,7 +86,8 @@ class CoreferenceTable(Rows):
         differences: a `HeadAgainst` for each baseline and type.
         head, direction: what was picked; of a cross-fit most often.
         candidates: what the head chose from. Baselines choose among mentions before the one in question.
-        picked_on: "the same documents", "other documents" or "other folds".
+        picked_on: "the same documents", "overlapping documents", "other documents" (told by their names) or "other
+            folds".
         picked_by: the type of mention that it was picked to find.
         stability: how often it wins when documents are drawn anew (or, of a cross-fit, in how many of the folds).
         optimism: of a cross-fit, how much higher the accuracy on all mentions is where it is picked on the same
@@ -228,13 +229,12 @@ def coreference_table(
     refuse_other_scores(scores, source)
     allowed = scores._allowed(directions)
     cell = source._pick(picked_by, allowed)
-    same = source._same_as(scores)
     columns = {name: scores._by_unit(name)[0][:, cell] for name in ("all", *scores.type_names())}
     return _table(
         scores,
         cell,
         columns,
-        picked_on="the same documents" if same else "other documents",
+        picked_on=_overlap(scores, source),
         picked_by=picked_by,
         stability=source._stability(picked_by, allowed, cell, seed),
         options={"level": level, "resamples": resamples, "seed": seed},
@@ -404,6 +404,14 @@ def _percent(row: CoreferenceRow) -> str:
     if row.low != row.low:
         return f"{100 * row.accuracy:.1f}"
     return f"{100 * row.accuracy:.1f} ({100 * row.low:.0f} to {100 * row.high:.0f})"
+
+
+def _overlap(scores: CoreferenceScores, picked_on: CoreferenceScores) -> str:
+    """Where the head was picked, by the documents' names: other windows of a document are the same document."""
+    mine, theirs = ({name for name in one.documents if name is not None} for one in (scores, picked_on))
+    if picked_on is scores or picked_on._same_as(scores) or (mine and mine == theirs):
+        return "the same documents"
+    return "overlapping documents" if mine & theirs else "other documents"
 
 
 def _check(scores: object, name: str = "scores") -> None:
