@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -128,8 +129,16 @@ def tokenized(draw: Any, *, layers: int = 2, heads: int = 2, styles: Any = STYLE
     return AttentionTensor(weights, axis, annotation=window, normalized=False, measure="weight")
 
 
+def apart(stream: list[AttentionTensor]) -> list[AttentionTensor]:
+    """Windows of one document have no words in common."""
+    return [
+        a.replace(annotation=replace(a.annotation, first_word=a.annotation.first_word + 100 * i))
+        for i, a in enumerate(stream)
+    ]
+
+
 def corpora(**options: Any) -> Any:
-    return st.lists(maps(**options), min_size=1, max_size=5)
+    return st.lists(maps(**options), min_size=1, max_size=5).map(apart)
 
 
 # What the reference takes.

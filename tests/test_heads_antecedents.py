@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -209,10 +210,15 @@ def plainly(document: Document) -> dict[tuple[Any, ...], tuple[Any, ...]]:
     return found
 
 
-def collected(part: list[Document]) -> CoreferenceBaselines:
+def collected(part: Sequence[Document | DocumentWindow]) -> CoreferenceBaselines:
     """As `coreference_baselines`, of documents without mentions too."""
-    windows = [window(document) for document in part]
+    windows = [window(x) if isinstance(x, Document) else x for x in part]
     return antecedents.joined([antecedents.baselines_of_window(x, instances_of(x)) for x in windows])[0]
+
+
+def apart(corpus: list[Document]) -> list[DocumentWindow]:
+    """As windows without common words."""
+    return [dataclasses.replace(window(x), first_word=20 * i) for i, x in enumerate(corpus)]
 
 
 @given(documents(ids=("a",)))
@@ -278,12 +284,12 @@ def test_the_order_of_mentions_does_not_matter(document: Document, random: Any) 
     assert collected([document]) == collected([shuffled])
 
 
-@given(st.lists(documents(), min_size=1, max_size=6), st.integers(0, 6))
-def test_parts_add_to_the_whole(corpus: list[Document], at: int) -> None:
+@given(st.lists(documents(), min_size=1, max_size=6).map(apart), st.integers(0, 6))
+def test_parts_add_to_the_whole(corpus: list[DocumentWindow], at: int) -> None:
     whole = collected(corpus)
     assert collected(corpus[:at]) + collected(corpus[at:]) == whole
     assert sum(collected([document]) for document in corpus) == whole
-    assert len(whole.documents) == len({d.id for d in corpus} - {None}) + sum(d.id is None for d in corpus)
+    assert len(whole.documents) == len({d.document for d in corpus} - {None}) + sum(d.document is None for d in corpus)
     assert whole.mentions == sum(len(document.mentions) for document in corpus)
     # Document by document again.
     parts = [whole.select([i]) for i in range(len(whole.documents))]
@@ -295,8 +301,8 @@ def test_parts_add_to_the_whole(corpus: list[Document], at: int) -> None:
     assert found.sum(0).tolist() == whole.found.sum(0).tolist()
 
 
-@given(st.lists(documents(), min_size=1, max_size=4))
-def test_saved_and_loaded(corpus: list[Document]) -> None:
+@given(st.lists(documents(), min_size=1, max_size=4).map(apart))
+def test_saved_and_loaded(corpus: list[DocumentWindow]) -> None:
     baselines = collected(corpus)
     assert CoreferenceBaselines._from_state(baselines._state()) == baselines
     for name in CANDIDATES:
@@ -306,12 +312,16 @@ def test_saved_and_loaded(corpus: list[Document]) -> None:
 
 def test_the_order_of_joined_parts() -> None:
     a, b = (coreference_baselines([named(TALE, TALE_OF, id=name)]) for name in ("a", "b"))
-    whole, order = antecedents.joined([a, b, a])
+    more = collected([dataclasses.replace(window(named(TALE, TALE_OF, id="a")), first_word=50)])
+    whole, order = antecedents.joined([a, b, more])
     assert order.tolist() == [0, 1, 2, 6, 7, 8, 3, 4, 5]
     assert whole.documents == ("a", "b")
     assert whole.document.tolist() == [0] * 6 + [1] * 3
     assert whole.tallies[:, 0].tolist() == [2, 1]
-    assert whole == a + b + a
+    assert whole == a + b + more
+    for twice in (lambda: a + a, lambda: sum([b, more, a, b])):
+        with pytest.raises(ValidationError, match=r"words of the document '[ab]' are counted twice, or two documents"):
+            twice()
     assert a + b != b + a
     assert a != "a"
 

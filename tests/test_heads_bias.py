@@ -70,6 +70,7 @@ def test_windows_know_their_roles() -> None:
             "id": pair.id,
             "template": SIX[0],
             "version": version,
+            "names": ("nurses", "guards"),
         }
         assert [(m.entity, window.words[m.start], m.head) for m in window.mentions] == [
             ("pronoun", "she" if version == "pro" else "he", 4),
@@ -825,3 +826,11 @@ def test_random_weights_follow_no_stereotype(winobias: dict[int, MinimalPairs], 
     assert not even.test().significant()
     assert len(even.test(unit="template").significant()) > 8
     assert abs(even.effect()).max() < 0.01
+
+
+def test_people_who_share_a_last_word_are_different_people() -> None:
+    people = {"construction worker": "he", "social worker": "she", "nurse": "she", "guard": "he"}
+    pairs = template_pairs(["The {} thanked the {} because {pronoun} was ill ."], people)
+    assert frozenset({"construction worker", "social worker"}) in {frozenset(pair.names) for pair in pairs.pairs}
+    maps = [mapped(w, np.full((1, 1, len(w), len(w)), 1 / len(w))) for w in pairs]
+    assert score_bias(maps).test(resamples=9).units == 4

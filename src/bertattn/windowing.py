@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import operator
 import os
+import zlib
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set, Sized
 from dataclasses import dataclass, replace
@@ -167,7 +168,7 @@ def windows(
         spacing: how words are joined: "single" spaces or "natural" text. Without a tokenizer, as `extract` says.
 
     Returns:
-        `Windows`, to be iterated over. A document without `id` is "document N" there, counted from 1.
+        `Windows`, to be iterated over. A document without `id` is named by its number, from 1, and its words.
 
     Raises:
         InputError: `documents` is no sequence or stream of documents, an option is none of those above; while reading,
@@ -183,7 +184,7 @@ def windows(
         ... )
         >>> first, second = windows([document], max_tokens=4, which="all", tokenizer=tokenizer)
         >>> second.words, second.mentions[0].start, second.first_word, second.document
-        (('She', 'woke'), 0, 2, 'document 1')
+        (('She', 'woke'), 0, 2, 'document 1 (547e8cbe)')
     """
     return Windows(documents, max_tokens, which, cut_at, tokenizer, spacing)
 
@@ -207,12 +208,14 @@ class _Cutter:
 
     def __init__(self, document: Document, number: int, options: Windows, most: int) -> None:
         self.sentences = document.sentences
-        self.name = f"document {number}" if document.id is None else document.id
         self.shown = f"document {number}" if document.id is None else f"document {document.id!r}"
         self.options = options
         self.most = most
         self.ends = list(accumulate(map(len, document.sentences)))
         self.words = document.words
+        # Unlike that of another call's document of the same number.
+        own = f"document {number} ({zlib.crc32(' '.join(self.words).encode('utf-8', 'surrogatepass')):08x})"
+        self.name = own if document.id is None else document.id
         self.spaces = tuple(space for s in document.sentences for space in s.space_after or (True,) * len(s))
         self.rate = TOKENS_A_WORD
         heads = zip(document.mentions, head_words(document), strict=True)

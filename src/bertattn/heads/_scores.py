@@ -172,9 +172,9 @@ def folds_of(scores: HeadScores, folds: int, *, by: By, seed: int) -> Numpy:
     """For each unit its fold; groups of units are dealt out in random order."""
     groups = scores._groups(by)
     count = int(groups.max(initial=-1)) + 1
-    if not 2 <= folds <= count:
+    if type(folds) is not int or not 2 <= folds <= count:
         more = "; pass by='sentence'" if by == "document" and "sentence" in scores._dealt and folds > 2 else ""
-        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds}{more}")
+        raise ValidationError(f"folds must be from 2 to the number of {by}s, {count}, but is {folds!r}{more}")
     place = np.random.default_rng(seed).permutation(count)
     return np.asarray(place[groups] % folds)
 

@@ -48,6 +48,8 @@ def counted(
     one_of("on_error", on_error, ("raise", "skip"))
     if isinstance(stream, AttentionTensor):
         raise ValidationError("stream is one AttentionTensor; give a list: [attention]")
+    if not isinstance(stream, Iterable):
+        raise ValidationError(f"stream must be an iterable of AttentionTensor, but is {type(stream).__name__}")
     from tqdm import tqdm
 
     unaligned: list[tuple[int, str]] = []  # number in the stream, reason

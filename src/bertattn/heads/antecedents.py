@@ -207,7 +207,11 @@ class CoreferenceBaselines(Result):
         return CoreferenceBaselines(documents=names, tallies=self.tallies[kept], **columns)
 
     def __add__(self, other: object) -> CoreferenceBaselines:
-        """The two corpora as one; windows of documents of one name are one document's."""
+        """The two corpora as one; windows of documents of one name are one document's.
+
+        Raises:
+            ValidationError: a word of one document is in both.
+        """
         return joined([self, other])[0] if isinstance(other, CoreferenceBaselines) else NotImplemented
 
     def __radd__(self, other: object) -> CoreferenceBaselines:
@@ -474,7 +478,11 @@ def baselines_of_window(window: DocumentWindow, instances: Instances) -> Corefer
 
 
 def joined(parts: Sequence[CoreferenceBaselines]) -> tuple[CoreferenceBaselines, Numpy]:
-    """The corpora as one, and for each of its instances the number among those of all parts, one after another."""
+    """The corpora as one, and for each of its instances the number among those of all parts, one after another.
+
+    Raises:
+        ValidationError: a word of one document is in two parts.
+    """
     names: list[str | None] = []
     numbers: dict[str, int] = {}
     columns: dict[str, list[Numpy]] = {name: [np.zeros((0, *_WIDTHS.get(name, ())), np.int32)] for name in _COLUMNS}
@@ -492,9 +500,21 @@ def joined(parts: Sequence[CoreferenceBaselines]) -> tuple[CoreferenceBaselines,
             values = getattr(part, column)
             columns[column].append(np.array(mine, dtype=np.int32)[values] if column == "document" else values)
     whole = {name: np.concatenate(values) for name, values in columns.items()}
+    _refuse_twice(whole, np.repeat(np.arange(len(parts)), [len(part) for part in parts]), names)
     order = np.argsort(whole["document"], kind="stable")
     whole = {name: values[order] for name, values in whole.items()}
     return CoreferenceBaselines(documents=tuple(names), tallies=np.array(tallies), **whole), order
+
+
+def _refuse_twice(columns: dict[str, Numpy], part: Numpy, names: Sequence[str | None]) -> None:
+    """Windows of one document have no words in common, so that no head word stands in two parts."""
+    places = np.unique(np.column_stack([columns["document"], columns["head_word"], part]), axis=0)
+    again = (np.diff(places[:, :2], axis=0) == 0).all(axis=1)
+    if again.any():
+        raise ValidationError(
+            f"words of the document {names[places[:-1][again][0, 0]]!r} are counted twice, or two documents have this "
+            "name; take each window once, and give each Document an id of its own"
+        )
 
 
 def _place(name: str, value: Any, known: tuple[Any, ...]) -> int:

@@ -126,7 +126,7 @@ class BiasTests(Rows):
 
 
 class ScoredPair(NamedTuple):
-    """What is known of a pair: its name and template, its candidates' head words in lower case, and their order."""
+    """What is known of a pair: its name and template, its candidates in lower case, and their order."""
 
     id: str
     template: str
@@ -489,8 +489,8 @@ class _Counter:
                 continue
             window = versions["pro"][1]
             _, fitting, other = _roles(window)
-            names = (window.words[fitting].lower(), window.words[other].lower())
-            pairs.append(ScoredPair(name, template, *names, fitting < other))
+            called = window.sentences[0].metadata[KEY]["names"]
+            pairs.append(ScoredPair(name, template, called[0], called[1], fitting < other))
             values.append([versions[version][2] for version in VERSIONS])
         return BiasScores(
             first.layers,

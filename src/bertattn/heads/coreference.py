@@ -182,7 +182,7 @@ class CoreferenceScores(HeadScores):
         """The two corpora as one. The indices in `skipped` stay those of each stream.
 
         Raises:
-            ValidationError: other heads, directions or candidates, or maps of another model.
+            ValidationError: other heads, directions or candidates, maps of another model, or a word in both.
         """
         if not isinstance(other, CoreferenceScores):
             return NotImplemented
@@ -223,7 +223,8 @@ class CoreferenceScores(HeadScores):
 
     def to_records(self) -> list[dict[str, Any]]:
         """One row for each type of mention, direction, layer and head; layers and heads are counted from 1."""
-        return [row for name in ("all", *self.type_names()) for row in self._rows_of(name, "type")]
+        mode = {"candidates": self.candidates}
+        return [mode | row for name in ("all", *self.type_names()) for row in self._rows_of(name, "type")]
 
     def _packed(self) -> Numpy:
         one: Numpy = self.hits[CANDIDATES.index(self.candidates)]
@@ -331,6 +332,7 @@ class _Counter:
     def __init__(self, directions: tuple[CoreferenceDirection, ...], candidates: Candidates) -> None:
         self.directions, self.candidates = directions, candidates
         self.windows: list[tuple[CoreferenceBaselines, Numpy]] = []
+        self.places: set[tuple[str | None, int]] = set()
 
     def add(self, attention: AttentionTensor, index: int) -> None:
         gold = attention.annotation
@@ -340,8 +342,15 @@ class _Counter:
                 "windows of documents: bertattn.windows(readers.read_corefud(path))"
             )
         weights = weights_of_gold(attention, index, len(gold))
+        place = (gold.document, gold.first_word)
+        if gold.document is not None and place in self.places:
+            raise ValidationError(
+                f"map {index} of the stream is again the window of the document {gold.document!r} at word "
+                f"{gold.first_word}; take each window once, and give each Document an id of its own"
+            )
         instances = instances_of(gold)
         self.windows.append((baselines_of_window(gold, instances), _hits(weights, instances, self.directions)))
+        self.places.add(place)
 
     def result(self, first: AttentionTensor, skipped: Skipped) -> CoreferenceScores:
         baselines, order = joined([part for part, _ in self.windows])

@@ -31,6 +31,9 @@ __all__ = [
 
 SYSTEMS: Final = {"nearest": "nearest mention", "same_head": "same head word", "rule_based": "rule-based"}
 CHANCE: Final = "chance"
+FOLDS: Final = "other folds"
+# Below this many an interval says little.
+FEW_DOCUMENTS: Final = 10
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class CoreferenceTable(Rows):
         differences: a `HeadAgainst` for each baseline and type.
         head, direction: what was picked; of a cross-fit most often.
         candidates: what the head chose from. Baselines choose among mentions before the one in question.
-        picked_on: "the same documents", "overlapping documents", "other documents" (told by their names) or "other
-            folds".
+        picked_on: "the same documents", "overlapping documents", "other documents" (told by their names), "documents
+            without names" (which may be the same) or "other folds".
         picked_by: the type of mention that it was picked to find.
         stability: how often it wins when documents are drawn anew (or, of a cross-fit, in how many of the folds).
         optimism: of a cross-fit, how much higher the accuracy on all mentions is where it is picked on the same
@@ -156,25 +159,38 @@ class CoreferenceTable(Rows):
             + ("." if self.picked_by == "all" else f", by {self.picked_by}.")
             + (" T: to_mention." if self.direction == "to_mention" else "")
             + (f" Optimism {100 * self.optimism:+.1f} points." if self.optimism == self.optimism else "")
+            + (f" {self.head} was picked in {self.stability:.0%} of the folds." if self.picked_on == FOLDS else "")
         )
+        if documents < FEW_DOCUMENTS:
+            lines.append(f"Fewer than {FEW_DOCUMENTS} documents: the intervals say little.")
+        if self.picked_on == FOLDS:
+            lines.append("Where folds pick different heads, its intervals are too short.")
+        elif self.picked_on != "other documents":
+            lines.append("Intervals and p of the head do not count that it was picked here: see coreference_tests.")
         if self.heads_by_fallback:
             lines.append(f"Head words guessed from the words: {self.heads_by_fallback} of {self.mentions} mentions.")
         lines += [
-            f"The head against {SYSTEMS[one.baseline]}: {100 * one.difference:+.1f} points "
-            f"({100 * one.low:+.1f} to {100 * one.high:+.1f}), p = {one.p:.2g}."
+            f"The head against {SYSTEMS[one.baseline]}: {100 * one.difference:+.1f} points"
+            + (f" ({100 * one.low:+.1f} to {100 * one.high:+.1f})" if one.low == one.low else "")
+            + f", p = {one.p:.2g}."
             for one in self.differences
             if one.type == "all"
         ]
         return "\n".join(lines)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """One row for each system and type; those of the head say what it chose from and where it was picked."""
+        how = {"candidates": self.candidates, "direction": self.direction, "picked_on": self.picked_on}
+        nothing = dict.fromkeys(how, "")
+        return [dataclasses.asdict(row) | (how if row.system == self.head else nothing) for row in self.rows]
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(str(self))}</pre>"
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()
-        state["differences"] = [
-            {n: None if v != v else v for n, v in dataclasses.asdict(one).items()} for one in self.differences
-        ]
+        state["rows"] = [_known(dataclasses.asdict(row)) for row in self.rows]
+        state["differences"] = [_known(dataclasses.asdict(one)) for one in self.differences]
         return state | {n: None if state[n] != state[n] else state[n] for n in ("stability", "optimism")}
 
     @classmethod
@@ -284,7 +300,7 @@ def coreference_cross_fit(
         scores,
         int(cells[times.argmax()]),
         columns,
-        picked_on="other folds",
+        picked_on=FOLDS,
         picked_by=picked_by,
         stability=float(times.max() / folds),
         optimism=float((same - columns["all"].sum()) / scores.count()),
@@ -391,6 +407,11 @@ def _table(
     )
 
 
+def _known(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN as None, as JSON can hold it."""
+    return {name: None if value != value else value for name, value in row.items()}
+
+
 def _against(row: dict[str, Any], nan: float) -> HeadAgainst:
     known: dict[str, Any] = {name: nan if value is None else value for name, value in row.items()}
     return HeadAgainst(**known)
@@ -409,7 +430,9 @@ def _percent(row: CoreferenceRow) -> str:
 def _overlap(scores: CoreferenceScores, picked_on: CoreferenceScores) -> str:
     """Where the head was picked, by the documents' names: other windows of a document are the same document."""
     mine, theirs = ({name for name in one.documents if name is not None} for one in (scores, picked_on))
-    if picked_on is scores or picked_on._same_as(scores) or (mine and mine == theirs):
+    if None in scores.documents and None in picked_on.documents and picked_on is not scores:
+        return "documents without names"
+    if picked_on is scores or picked_on._same_as(scores) or (mine and mine <= theirs):
         return "the same documents"
     return "overlapping documents" if mine & theirs else "other documents"
 

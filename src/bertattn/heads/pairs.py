@@ -32,6 +32,7 @@ class MinimalPair:
         pronoun, fitting, other: the numbers, from 0, of the pronoun and of the candidates' head words.
         template: pairs of one template, both orders of the candidates among them, are averaged first.
         id: a name of its own; None takes the text of `pro`.
+        names: of `fitting` and `other`, by which pairs of the same people are told; None takes their head words.
 
     Raises:
         ValidationError: sentences that differ in more than the pronoun, or numbers that are not three of their words.
@@ -44,6 +45,7 @@ class MinimalPair:
     other: int
     template: str
     id: str | None = None
+    names: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         places = {role: getattr(self, role) for role in ROLES}
@@ -59,6 +61,8 @@ class MinimalPair:
             )
         if self.id is None:
             object.__setattr__(self, "id", self.pro.text()[0])
+        names = self.names or (self.pro.words[self.fitting], self.pro.words[self.other])
+        object.__setattr__(self, "names", tuple(name.lower() for name in names))
 
     @classmethod
     def from_texts(cls, pro: str, anti: str, /, *, fitting: str, other: str, template: str | None = None) -> Self:
@@ -87,17 +91,15 @@ class MinimalPair:
                 f"two texts are a minimal pair if one word differs, the pronoun, but {_told(one, two)}"
             )
         places = _place(one, fitting), _place(one, other)
-        return cls(one, two, differences[0], *places, template or _both(fitting, other))
+        return cls(one, two, differences[0], *places, template or _both(fitting, other), names=(fitting, other))
 
     @property
     def windows(self) -> tuple[DocumentWindow, DocumentWindow]:
         """The two sentences as a model reads them, pro first, with the roles as mentions."""
         mentions = [Mention(place, place + 1, role, head=place) for role in ROLES for place in [getattr(self, role)]]
+        label = {"id": self.id, "template": self.template, "names": self.names}
         pro, anti = (
-            dataclasses.replace(
-                sentence,
-                metadata={**sentence.metadata, KEY: {"id": self.id, "template": self.template, "version": version}},
-            )
+            dataclasses.replace(sentence, metadata={**sentence.metadata, KEY: label | {"version": version}})
             for version, sentence in zip(VERSIONS, (self.pro, self.anti), strict=True)
         )
         return _window(pro, mentions, self.id), _window(anti, mentions, self.id)
