@@ -660,6 +660,14 @@ def same_but_for_times(a: Path, b: Path) -> None:
             assert one == other, name
 
 
+def test_a_file_of_coreference_counts_once(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.conllu"
+    copy.write_bytes(coref.read_bytes())
+    for again in (coref, copy):
+        with pytest.raises(InputError, match="was given before, or a file of the same content"):
+            report.run(ext, tmp_path / "out", coref=[coref, again])
+
+
 def test_the_command_on_the_page_gives_the_same_bytes(
     ext: ba.Extractor, text: Path, treebank: Path, coref: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -667,12 +675,16 @@ def test_the_command_on_the_page_gives_the_same_bytes(
     ext.model.save_pretrained("a model")
     ext.tokenizer.save_pretrained("a model")
     inputs = ["--model", "a model", "--text", str(text), "--treebank", str(treebank)]
-    inputs += ["--coref", str(coref), "--coref", str(coref)]
+    more = tmp_path / "more.conllu"  # its documents have the names of those in the first file
+    more.write_text(coref.read_text(encoding="utf-8").replace("\tbig\t", "\tsmall\t") + "\n", encoding="utf-8")
+    inputs += ["--coref", str(coref), "--coref", str(more)]
     ran = CliRunner().invoke(app, ["report", *inputs, "--count", "1", "--seed", "3", "--out", "out", "--no-progress"])
     assert ran.exit_code == 0, ran.output
     assert "open out/index.html" in ran.output
     command = shlex.split(record_of(Path("out"))["command"])
     assert (command[0], command.count("--coref")) == ("bertattn", 2)
+    scores = ba.heads.CoreferenceScores.load("out/coreference_scores.json")
+    assert (len(scores.documents), scores.count()) == (12, 36)
     Path("out").rename("first")
     assert CliRunner().invoke(app, command[1:]).exit_code == 0
     same_but_for_times(Path("first"), Path("out"))

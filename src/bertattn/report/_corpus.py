@@ -6,7 +6,7 @@ import hashlib
 import re
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -130,7 +130,7 @@ class Coreference:
 
 def of_coreference(paths: Sequence[Path], ext: Extractor) -> Coreference:
     documents: list[Document] = []
-    files = []
+    files: list[dict[str, Any]] = []
     for path in paths:
         _check_file(path)
         kind = _format(path)
@@ -141,8 +141,14 @@ def of_coreference(paths: Sequence[Path], ext: Extractor) -> Coreference:
                 f"there is no mention in {path}, read as {kind}; give documents with coreference: CoNLL-U with Entity= "
                 "in the column MISC (CorefUD, GUM), or CoNLL-2012"
             )
-        files.append(file_record(path) | {"format": kind, "documents": len(read), "mentions": mentions})
-        documents += read
+        record = file_record(path) | {"format": kind, "documents": len(read), "mentions": mentions}
+        if record["sha256"] in {file["sha256"] for file in files}:
+            raise InputError(f"{path} was given before, or a file of the same content; each mention is counted once")
+        files.append(record)
+        taken = {document.id for document in documents}
+        documents += [
+            replace(one, id=f"{path}/{one.id}") if one.id is not None and one.id in taken else one for one in read
+        ]
     tokens = min(MAX_TOKENS, ext._limit or MAX_TOKENS)
     cut = {"max_tokens": tokens, "which": "all", "cut_at": "sentence", "spacing": "single"}
     return Coreference(documents, tokens, {"files": files, "windows": cut})
