@@ -130,42 +130,42 @@ class CoreferenceBaselines(Result):
         """The types that occur."""
         return tuple(name for i, name in enumerate(MENTION_TYPES) if (self.type == i).any())
 
-    def count(self, type: str = "all") -> int:  # noqa: A002
+    def count(self, mention_type: str = "all") -> int:
         """Number of instances of a type.
 
         Raises:
             SelectionError: no instance has it.
         """
-        return len(self._instances(type))
+        return len(self._instances(mention_type))
 
-    def accuracy(self, baseline: Baseline, type: str = "all") -> float:  # noqa: A002
+    def accuracy(self, baseline: Baseline, mention_type: str = "all") -> float:
         """The fraction of a type's instances for which a baseline chooses a right word; NaN of no instances.
 
         Raises:
             SelectionError: no instance has the type.
             ValidationError: an unknown baseline.
         """
-        found = self.found[self._instances(type), _place("baseline", baseline, BASELINES)]
+        found = self.found[self._instances(mention_type), _place("baseline", baseline, BASELINES)]
         return float(found.mean()) if len(found) else float("nan")
 
-    def chance(self, type: str = "all", candidates: Candidates = "words_other") -> float:  # noqa: A002
+    def chance(self, mention_type: str = "all", candidates: Candidates = "words_other") -> float:
         """How often a word drawn from the candidates is right: the mean of answers / candidates; NaN of no instances.
 
         Raises:
             SelectionError: no instance has the type.
             ValidationError: an unknown kind of candidates.
         """
-        chosen = self._instances(type)
+        chosen = self._instances(mention_type)
         share = self.answers[chosen] / self.candidates[chosen, _place("candidates", candidates, CANDIDATES)]
         return float(share.mean()) if len(share) else float("nan")
 
-    def by_document(self, type: str = "all") -> tuple[Numpy, Numpy]:  # noqa: A002
+    def by_document(self, mention_type: str = "all") -> tuple[Numpy, Numpy]:
         """What resampling needs: int `[document, baseline]` found and int `[document]` instances.
 
         Raises:
             SelectionError: no instance has the type.
         """
-        chosen = self._instances(type)
+        chosen = self._instances(mention_type)
         counts = np.bincount(self.document[chosen], minlength=len(self.documents))
         found = np.zeros((len(self.documents), len(BASELINES)), dtype=np.int64)
         np.add.at(found, self.document[chosen], self.found[chosen])
@@ -174,7 +174,7 @@ class CoreferenceBaselines(Result):
     def interval(
         self,
         baseline: Baseline,
-        type: str = "all",  # noqa: A002
+        mention_type: str = "all",
         *,
         level: float = 0.95,
         resamples: int = 2000,
@@ -186,7 +186,7 @@ class CoreferenceBaselines(Result):
             SelectionError: no instance has the type.
             ValidationError: an unknown baseline, no documents, or an option out of range.
         """
-        found, counts = self.by_document(type)
+        found, counts = self.by_document(mention_type)
         column = _place("baseline", baseline, BASELINES)
         return bootstrap_ci(found[:, column], counts, level=level, resamples=resamples, seed=seed)
 
@@ -266,17 +266,17 @@ class CoreferenceBaselines(Result):
                 )
         return rows
 
-    def _instances(self, type: str) -> Numpy:  # noqa: A002
-        if type == "all":
+    def _instances(self, mention_type: str) -> Numpy:
+        if mention_type == "all":
             return np.arange(len(self))
-        if type not in self.type_names():
+        if mention_type not in self.type_names():
             known = ", ".join(("all", *self.type_names()))
-            raise SelectionError(f"no instance has the type {type!r}; there are {known}")
-        return np.flatnonzero(self.type == MENTION_TYPES.index(type))
+            raise SelectionError(f"no instance has the type {mention_type!r}; there are {known}")
+        return np.flatnonzero(self.type == MENTION_TYPES.index(mention_type))
 
-    def _interval(self, type: str) -> BootstrapInterval:  # noqa: A002
+    def _interval(self, mention_type: str) -> BootstrapInterval:
         """Of all baselines."""
-        found, counts = self.by_document(type)
+        found, counts = self.by_document(mention_type)
         return bootstrap_ci(found, counts)
 
     def _kept(self, documents: Any) -> Numpy:
@@ -320,7 +320,8 @@ def coreference_baselines(documents: Iterable[Document | DocumentWindow], /) -> 
             that see no more: `windows(documents, max_tokens=128, tokenizer=tokenizer)`.
 
     Raises:
-        ValidationError: nothing given, something that is no document, or no mentions at all.
+        ValidationError: nothing given, something that is no document, two documents of one name or a window twice, or
+            no mentions at all.
 
     Examples:
         >>> from bertattn.annotation import Mention, Sentence
