@@ -20,9 +20,9 @@ FLOORS = (
     # words that everyone uses
     ("errors", "_arrays", "_optional", "_files"),
     # the nouns
-    ("annotation", "inputs", "_tokens", "tensor", "results"),
+    ("annotation", "inputs", "_tokens", "tensor", "results", "vectors"),
     # pure functions
-    ("alignment", "_inference", "statistics", "patterns", "heads", "testing"),
+    ("alignment", "_inference", "statistics", "patterns", "heads", "probes", "testing"),
     # the edges of the world
     (
         "readers",
@@ -32,6 +32,7 @@ FLOORS = (
         "_hook",
         "_fallback",
         "_model",
+        "_embeddings",
         "extract",
         "interventions",
         "storage",

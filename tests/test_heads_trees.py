@@ -31,6 +31,7 @@ from bertattn.heads import (
     uuas,
 )
 from bertattn.readers import read_conllu
+from reference import governors as decoding
 from reference import trees as slow
 
 NAN, INF = float("nan"), float("inf")
@@ -99,6 +100,24 @@ def test_long_sentences_give_trees_no_worse_than_chains(scores, data) -> None:
     assert len(maximum_spanning_tree(scores)) == n - 1
 
 
+def with_roots(scores, as_root) -> list[list[float]]:
+    """`[word][word + 1]`, the root's column first, as the reference of decoding takes it."""
+    return np.column_stack([as_root, scores]).tolist()
+
+
+@given(tables(), st.data())
+def test_no_tree_is_better_with_scores_of_roots(scores, data) -> None:
+    n = len(scores)
+    numbers = st.sampled_from([-INF, -20.0, -1.0, 0.0, 0.5, 20.0])
+    as_root = data.draw(st.lists(numbers, min_size=n, max_size=n).filter(lambda values: max(values) > -INF))
+    governors = maximum_arborescence(scores, root_scores=as_root)
+    assert slow.is_tree(governors)
+    assert as_root[governors.index(0)] > -INF
+    table = with_roots(scores, as_root)
+    _, best = decoding.best_tree(table)
+    assert decoding.total(table, governors) == pytest.approx(best, abs=1e-9)
+
+
 # Laws (methods D.5) ---------------------------------------------------------------------------------------------------
 
 seeds = st.integers(0, 10**6)
@@ -111,6 +130,16 @@ def test_a_constant_added_to_a_row_changes_no_tree_of_one_root(seed, n) -> None:
     shifted = scores + rng.normal(0, 10, (n, 1))
     root = int(rng.integers(1, n + 1))
     assert maximum_arborescence(scores, root=root) == maximum_arborescence(shifted, root=root)
+
+
+@given(seeds, st.integers(1, 9), st.floats(-100, 100))
+def test_roots_that_are_all_alike_change_no_tree(seed, n, value) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.standard_normal((n, n))
+    assert maximum_arborescence(scores, root_scores=np.full(n, value)) == maximum_arborescence(scores)
+    root = int(rng.integers(n))
+    only = np.where(np.arange(n) == root, value, -INF)
+    assert maximum_arborescence(scores, root_scores=only) == maximum_arborescence(scores, root=root + 1)
 
 
 @given(seeds, st.integers(1, 9), st.floats(1e-3, 1e3))
@@ -207,6 +236,15 @@ def test_there_is_one_root_even_where_several_would_pay() -> None:
     assert slow.is_tree(governors)
 
 
+def test_scores_of_roots() -> None:
+    scores = [[0, 9, 2], [8, 0, 3], [1, 1, 0]]
+    # As above 9 + 3 with root 3, 8 + 1 with root 1, 9 + 1 with root 2.
+    assert maximum_arborescence(scores, root_scores=[0, 3, 0]) == (2, 0, 1)
+    assert maximum_arborescence(scores, root_scores=[3.5, 0, 0])[:2] == (0, 1)
+    assert maximum_arborescence(scores, root_scores=torch.tensor([0.0, 0.0, -1.9])) == (2, 3, 0)
+    assert maximum_arborescence([[0.0]], root_scores=[-5]) == (0,)
+
+
 def test_a_word_without_preference_serves_the_others() -> None:
     # Word 2's row is undefined. 1 and 3 both want 2; so 2 cannot be the root, and hangs on one of them.
     scores = np.array([[0, 0.9, 0.1], [NAN, NAN, NAN], [0.2, 0.8, 0]])
@@ -242,6 +280,24 @@ def test_forbidden_arcs() -> None:
     assert maximum_arborescence(chain) == maximum_arborescence(chain, root=4) == (2, 3, 4, 0)
     chain[[1, 2, 3], [0, 1, 2]] = 0.0
     assert maximum_spanning_tree(chain) == ((1, 2), (2, 3), (3, 4))
+
+
+@pytest.mark.parametrize(
+    ("root", "as_root", "message"),
+    [
+        (1, [0, 0], "give root or root_scores: word 1 is named as the root already"),
+        (None, [0, 0, 0], "root_scores must be one a word, shape (2,), but have shape (3,)"),
+        (None, [0, NAN], "root_scores must be finite or -inf, but one is nan"),
+        (None, [0, INF], "root_scores must be finite or -inf, but one is inf"),
+        (None, [-INF, -INF], "so many arcs are forbidden (-inf) that the 2 words make no tree"),
+    ],
+)
+def test_scores_of_roots_are_refused(root, as_root, message) -> None:
+    with pytest.raises(ValidationError) as caught:
+        maximum_arborescence(np.zeros((2, 2)), root=root, root_scores=as_root)
+    assert str(caught.value) == message
+    with pytest.raises(ValidationError, match=r"^so many arcs are forbidden \(-inf\) that the 1 words make no tree$"):
+        maximum_arborescence([[0.0]], root_scores=[-INF])
 
 
 def test_ties_are_broken_the_same_way_everywhere() -> None:
@@ -309,6 +365,9 @@ def test_counts_by_hand() -> None:
     assert uas((2, 0, 2, 2), DOGS, punct="exclude") == (3, 3)
     assert uas((2, 0, 2, 2), DOGS, punct="exclude", root="exclude") == (2, 2)
     assert uas((2, 0, 0, 2), DOGS, root="exclude") == (2, 3)
+    assert right_branching(DOGS, last="itself") == (2, 3, 4, 4)
+    with pytest.raises(ValidationError, match=r"^last must be one of 'root', 'itself', but is 'none'$"):
+        right_branching(DOGS, last="none")
     chain = tree_edges(right)
     assert chain == tree_edges(left) == ((1, 2), (2, 3), (3, 4))
     assert uuas(chain, DOGS) == (2, 3)
@@ -534,6 +593,7 @@ def test_chains_on_ewt_dev_are_the_offset_baselines(ewt_dev) -> None:
         final_roots = sum(s.governors[-1] == 0 and (punct == "include" or s.relations[-1] != "punct") for s in ewt_dev)
         assert right[1] == base.count()
         assert (right[0] - final_roots) / right[1] == base.accuracy(offset=1)
+        assert share(uas(right_branching(s, last="itself"), s, punct=punct) for s in ewt_dev) == base.accuracy(offset=1)
         assert f"{100 * base.accuracy(offset=1):.1f}" == published
         # Offset -1 is clipped to the root at the first word, which is what left_branching says of it.
         assert share(uas(left_branching(s), s, punct=punct) for s in ewt_dev) == base.accuracy(offset=-1)

@@ -19,6 +19,7 @@ _NAMES = {
     "Extractor": "extract",
     "Mention": "annotation",
     "Moments": "statistics",
+    "RunFolder": "storage",
     "Sentence": "annotation",
     "TextPair": "inputs",
     "TokenIds": "inputs",
@@ -40,6 +41,7 @@ _MODULES = (
     "inputs",
     "interventions",
     "patterns",
+    "probes",
     "readers",
     "report",
     "results",
@@ -47,6 +49,7 @@ _MODULES = (
     "statistics",
     "storage",
     "tensor",
+    "vectors",
     "windowing",
 )
 
@@ -60,6 +63,7 @@ __all__ = [
     "Extractor",
     "Mention",
     "Moments",
+    "RunFolder",
     "Sentence",
     "TextPair",
     "TokenIds",
@@ -77,6 +81,7 @@ __all__ = [
     "load",
     "merge_subwords",
     "patterns",
+    "probes",
     "readers",
     "report",
     "results",
@@ -86,6 +91,7 @@ __all__ = [
     "storage",
     "summarize",
     "tensor",
+    "vectors",
     "windowing",
     "windows",
 ]
@@ -102,6 +108,7 @@ if TYPE_CHECKING:
         inputs,
         interventions,
         patterns,
+        probes,
         readers,
         report,
         results,
@@ -109,6 +116,7 @@ if TYPE_CHECKING:
         statistics,
         storage,
         tensor,
+        vectors,
         windowing,
     )
     from bertattn.alignment import drop_special, merge_subwords
@@ -117,7 +125,7 @@ if TYPE_CHECKING:
     from bertattn.extract import Extractor
     from bertattn.inputs import TextPair, TokenIds
     from bertattn.statistics import Moments, summarize
-    from bertattn.storage import load, save
+    from bertattn.storage import RunFolder, load, save
     from bertattn.tensor import AttentionTensor, Axis
     from bertattn.windowing import windows
 

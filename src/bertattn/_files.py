@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -15,6 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
+import numpy as np
+
+from bertattn._arrays import Numpy
 from bertattn.errors import StorageError
 
 T = TypeVar("T")
@@ -160,3 +164,57 @@ def unlabelled(document: Any, path: str | os.PathLike[str], parse: Callable[[Any
         raise
     except (KeyError, TypeError, ValueError, AttributeError) as error:  # bertattn's own errors among them
         raise StorageError(f"{path} is damaged: {type(error).__name__}: {error}; write it anew") from error
+
+
+def write_arrays(
+    path: str | os.PathLike[str], arrays: Mapping[str, Numpy], value: dict[str, Any], *, kind: str, version: int
+) -> None:
+    """Write named arrays as one safetensors file, with a value as JSON and their checksum in its header.
+
+    Raises:
+        StorageError, OSError: as `write_whole`.
+    """
+    from safetensors.numpy import save
+
+    kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    document = labelled(value | {"sha256": _checksum(kept)}, kind=kind, version=version)
+    write_whole(path, save(kept, {_FORMAT: json.dumps(document, allow_nan=False, separators=(",", ":"))}))
+
+
+def read_arrays(
+    path: str | os.PathLike[str], parse: Callable[[Any, dict[str, Numpy]], T], *, kind: str, version: int
+) -> T:
+    """What `parse` makes of the value and the arrays that `write_arrays` was given.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        StorageError: as `unlabelled`; a file that is torn or whose numbers were changed.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.numpy import load
+
+    path = Path(path)
+    if path.is_dir():
+        raise StorageError(f"{path} is a folder; give the name of a file in it")
+    content = path.read_bytes()
+    try:
+        arrays = load(content)
+        with safe_open(path, "numpy") as file:
+            document = json.loads((file.metadata() or {}).get(_FORMAT, "null"))
+    except (SafetensorError, ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is torn or no safetensors file ({error}); copy or write it anew") from error
+
+    def checked(value: Any) -> T:
+        if _checksum(arrays) != value["sha256"]:
+            raise StorageError(f"{path} is damaged: its numbers do not have the checksum in its header; write it anew")
+        return parse(value, arrays)
+
+    return unlabelled(document, path, checked, kind=kind, version=version)
+
+
+def _checksum(arrays: Mapping[str, Numpy]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
+        digest.update(arrays[name].data)
+    return digest.hexdigest()

@@ -13,18 +13,57 @@ from bertattn.tensor import AttentionTensor
 __all__: list[str] = []
 
 _SAME = "what a head is asked for is a word of the same sequence"
+_START, _END = ("cls", "bos"), ("sep", "eos")
 
 
 def word_weights(attention: AttentionTensor) -> Numpy:
     """`[layer, head, word, word]` without special tokens, not renormalized; an array of its own or a view."""
-    if attention.source is not None and attention.source.attention == "cross":
-        raise MeasureError(f"{_SAME}, but these are maps of cross-attention")
+    _check_not_cross(attention)
     tokens = _tokens_of_words(attention)
     if tokens is not None:
         return _merged(attention, tokens)
     words = merge_subwords(attention) if attention.unit == "token" else attention
     if words.queries.roles is not None and bool(words.queries.special.any()):
         words = drop_special(words, renormalize=False)
+    return _square(words)
+
+
+def words_and_ends(attention: AttentionTensor) -> tuple[Numpy, bool, bool]:
+    """`[layer, head, 2 + word, 2 + word]`: the token that starts the sequence, the one that ends it, then the words.
+
+    Not renormalized; an array of its own. The first special token of the roles "cls" and "bos" starts it, the last of
+    "sep" and "eos" ends it. Rows and columns of one that is not there are 0. Then, whether each is there.
+    """
+    _check_not_cross(attention)
+    axis = attention.queries
+    tokens = _tokens_of_words(attention)
+    if tokens is None:
+        words = merge_subwords(attention) if attention.unit == "token" else attention
+        axis = words.queries
+        weights = _square(words)
+        special = axis.special if axis.roles is not None else np.zeros(len(axis), dtype=bool)
+        tokens = [[i] for i in np.flatnonzero(~special).tolist()]
+    else:
+        weights = _single(_arrays.to_numpy(_arrays.detach(attention.weights)))
+    roles = axis.roles or ()
+    start = next((i for i, role in enumerate(roles) if role in _START), None)
+    end = next((i for i in reversed(range(len(roles))) if roles[i] in _END), None)
+    # Where one is not there, any token stands in for it until its row and column are made 0.
+    merged = np.ascontiguousarray(_of_groups(weights, [[start or 0], [end or 0], *tokens]))
+    for place, token in enumerate((start, end)):
+        if token is None:
+            merged[..., place] = 0
+            merged[..., place, :] = 0
+    return merged, start is not None, end is not None
+
+
+def _check_not_cross(attention: AttentionTensor) -> None:
+    if attention.source is not None and attention.source.attention == "cross":
+        raise MeasureError(f"{_SAME}, but these are maps of cross-attention")
+
+
+def _square(words: AttentionTensor) -> Numpy:
+    """The weights, if queries and keys are the same words."""
     weights = _arrays.to_numpy(_arrays.detach(words.weights))
     if weights.shape[-1] != weights.shape[-2]:
         raise MeasureError(f"{_SAME}, but there are {weights.shape[-2]} queries and {weights.shape[-1]} keys")
@@ -60,13 +99,16 @@ def _tokens_of_words(attention: AttentionTensor) -> list[list[int]] | None:
 
 
 def _merged(attention: AttentionTensor, tokens: list[list[int]]) -> Numpy:
-    """What `merge_subwords` and `drop_special` give."""
+    """What `merge_subwords` and `drop_special` give, rounded as they round."""
     weights = _arrays.to_numpy(_arrays.detach(attention.weights))
-    dtype = weights.dtype
-    weights = _single(weights)
+    return _single(_of_groups(_single(weights), tokens).astype(weights.dtype, copy=False))
+
+
+def _of_groups(weights: Numpy, tokens: list[list[int]]) -> Numpy:
+    """The sum over the keys of each group of tokens and the mean over its queries; may be a view."""
     if all(len(word) == 1 for word in tokens):
         kept = [word[0] for word in tokens]
-        if kept[-1] - kept[0] + 1 == len(kept):
+        if kept == list(range(kept[0], kept[0] + len(kept))):
             return weights[..., kept[0] : kept[-1] + 1, kept[0] : kept[-1] + 1]
         return weights[..., kept, :][..., kept]
     # Most words are one token: to copy those and add the others is faster than products, whose threads torch's disturb.
@@ -81,7 +123,7 @@ def _merged(attention: AttentionTensor, tokens: list[list[int]]) -> Numpy:
         for token in more:
             merged[..., i, :] += columns[..., token, :]
         merged[..., i, :] /= 1 + len(more)
-    return _single(merged.astype(dtype, copy=False))
+    return merged
 
 
 def _single(weights: Numpy) -> Numpy:

@@ -41,10 +41,10 @@ Edge: TypeAlias = tuple[int, int]
 SMALLEST = 1e-12
 
 
-def maximum_arborescence(scores: Any, /, *, root: int | None = None) -> tuple[int, ...]:
+def maximum_arborescence(scores: Any, /, *, root: int | None = None, root_scores: Any | None = None) -> tuple[int, ...]:
     """The governors that make a tree with the largest sum of scores (Chu and Liu 1965, Edmonds 1967).
 
-        argmax over trees of sum_d scores[d, governor of d]
+        argmax over trees of sum_d scores[d, governor of d] (+ root_scores[root])
 
     Computed by `networkx.maximum_spanning_arborescence`. Exactly one word is the root. A constant added to all scores
     of a dependent does not change the tree of a given root.
@@ -55,14 +55,16 @@ def maximum_arborescence(scores: Any, /, *, root: int | None = None) -> tuple[in
             whose whole row is NaN has no preference: it hangs where it serves the others, and is the root only if every
             other word has no preference either.
         root: the number of the root word, counted from 1; None takes the word that gives the best tree.
+        root_scores: `[word]`: how well each word fits as the root, where none is named; -inf forbids it. None: all
+            alike.
 
     Returns:
         For each word the number of its governor, counted from 1; 0 for the root. Of several best trees it is always the
         same one for the same scores, but which is not promised.
 
     Raises:
-        ValidationError: scores of another shape, +inf among them, a root that is no word, or so many forbidden arcs
-            that there is no tree.
+        ValidationError: scores of another shape, +inf among them, a root that is no word, scores of roots where one is
+            named, or so many forbidden arcs that there is no tree.
 
     Examples:
         >>> maximum_arborescence([[0.0, 0.9, 0.1], [0.6, 0.0, 0.4], [0.2, 0.8, 0.0]], root=2)
@@ -72,7 +74,8 @@ def maximum_arborescence(scores: Any, /, *, root: int | None = None) -> tuple[in
     n = len(table)
     if root is not None and (type(root) is not int or not 1 <= root <= n):
         raise ValidationError(f"root must be the number of a word, from 1 to {n}, but is {root!r}")
-    if n == 1:
+    as_root = _checked_root_scores(root_scores, root, n)
+    if n == 1 and (as_root is None or as_root[0] > -np.inf):
         return (0,)
     import networkx as nx
 
@@ -81,9 +84,12 @@ def maximum_arborescence(scores: Any, /, *, root: int | None = None) -> tuple[in
     if root is None:
         # Arcs from a node 0 to every possible root; each costs more than all other arcs together, so there is one.
         finite = table[dependents, governors]
-        spread = float(finite.max() - finite.min()) if len(finite) else 0.0
-        low = float(finite.min()) if len(finite) else 0.0
-        root_arcs = [(0, word, low - n * spread - 1) for word in range(1, n + 1)]
+        if as_root is None:
+            as_root = np.full(n, finite.min() if len(finite) else 0.0)
+        possible = np.flatnonzero(np.isfinite(as_root))
+        finite = np.concatenate([finite, as_root[possible]])
+        cost = n * float(np.ptp(finite)) + 1 if len(finite) else 0.0
+        root_arcs = [(0, int(word) + 1, float(as_root[word]) - cost) for word in possible]
     else:
         # The root is below no word, so an arc worse than that from the root is in no best tree.
         from_root = table[:, root - 1]
@@ -155,15 +161,26 @@ def tree_edges(governors: Sequence[int | None], /) -> tuple[Edge, ...]:
     return _edges(((g, d) for d, g in enumerate(governors, 1) if g), start=1)
 
 
-def right_branching(sentence: Sentence, /) -> tuple[int, ...]:
-    """Each word hangs on the next one, the last is the root: the usual baseline.
+def right_branching(sentence: Sentence, /, *, last: Literal["root", "itself"] = "root") -> tuple[int, ...]:
+    """Each word hangs on the next one: the usual baseline.
+
+    Args:
+        sentence: whose number of words is all that matters.
+        last: what the last word gets, which Clark et al. (2019) do not say. "root" makes it the root, so that this is
+            a tree; "itself", which is never right, is what a fixed offset of +1 that is clipped at the end gives it.
+
+    Raises:
+        ValidationError: something else for the last word.
 
     Examples:
         >>> right_branching(Sentence(["Dogs", "chase", "cats"]))
         (2, 3, 0)
+        >>> right_branching(Sentence(["Dogs", "chase", "cats"]), last="itself")
+        (2, 3, 3)
     """
+    one_of("last", last, ("root", "itself"))
     n = len(sentence)
-    return (*range(2, n + 1), 0)
+    return (*range(2, n + 1), 0 if last == "root" else n)
 
 
 def left_branching(sentence: Sentence, /) -> tuple[int, ...]:
@@ -496,6 +513,21 @@ def _checked_scores(scores: Any) -> Numpy:
         raise ValidationError(f"scores must be finite, NaN or -inf, but that of {g + 1} as governor of {d + 1} is inf")
     np.fill_diagonal(table, -np.inf)
     return table
+
+
+def _checked_root_scores(scores: Any | None, root: int | None, n: int) -> Numpy | None:
+    """float64 `[word]`, None where there are none."""
+    if scores is None:
+        return None
+    if root is not None:
+        raise ValidationError(f"give root or root_scores: word {root} is named as the root already")
+    values = np.array(_arrays.to_numpy(scores), dtype=np.float64)
+    if values.shape != (n,):
+        raise ValidationError(f"root_scores must be one a word, shape {(n,)}, but have shape {values.shape}")
+    wrong = values[np.isnan(values) | (values == np.inf)]
+    if len(wrong):
+        raise ValidationError(f"root_scores must be finite or -inf, but one is {wrong[0]}")
+    return values
 
 
 def _filled(table: Numpy, *, by_row: bool = True) -> Numpy:

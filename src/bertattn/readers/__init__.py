@@ -9,6 +9,7 @@ from bertattn.readers.corefud import iter_corefud, read_corefud
 from bertattn.readers.dependencies import iter_dependencies, read_dependencies, write_dependencies
 from bertattn.readers.spacy import from_spacy
 from bertattn.readers.text import iter_text, read_text
+from bertattn.readers.vectors import iter_word_vectors, read_word_vectors
 
 __all__ = [
     "Corpus",
@@ -21,11 +22,13 @@ __all__ = [
     "iter_corefud",
     "iter_dependencies",
     "iter_text",
+    "iter_word_vectors",
     "read_conll2012",
     "read_conllu",
     "read_corefud",
     "read_dependencies",
     "read_text",
+    "read_word_vectors",
     "to_conll2012",
     "to_conllu",
     "write_conll2012",

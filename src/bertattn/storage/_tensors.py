@@ -1,12 +1,13 @@
-"""Attention tensors in files: one safetensors file each, everything else as JSON in its metadata. No pickle."""
+"""Attention tensors in files: one safetensors file each, everything else as JSON in its metadata."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,13 +20,13 @@ from bertattn.errors import StorageError
 from bertattn.results import Result
 from bertattn.tensor import ROW_TOLERANCE, AttentionTensor, Axis, Source
 
-__all__ = ["load", "save"]
+__all__: list[str] = []
 
+# One key only: safetensors writes several in an order that changes from run to run.
+METADATA: Final = "bertattn"
 _VERSION: Final = 1
 _KIND: Final = "AttentionTensor"
 _TENSOR: Final = "weights"
-# One key only: safetensors writes several in an order that changes from run to run.
-_METADATA: Final = "bertattn"
 
 
 def save(path: str | os.PathLike[str], attention: AttentionTensor, /) -> None:
@@ -78,7 +79,7 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
     content = path.read_bytes()
     try:
         with safe_open(path, "numpy") as file:
-            document = json.loads((file.metadata() or {}).get(_METADATA, "null"))
+            document = json.loads((file.metadata() or {}).get(METADATA, "null"))
     except (SafetensorError, ValueError, RecursionError) as error:
         if (kind := _kind_of_json(content)) is not None:
             raise StorageError(f"{path} holds a {kind}; read it with {kind}.load(path)") from None
@@ -90,7 +91,7 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
             if not _arrays.is_torch(weights):
                 raise StorageError(f"{path} holds NumPy weights, which have no device; leave device={device!r} out")
             weights = weights.to(device)
-        return _assembled(description, weights)
+        return assembled(description, weights)
 
     return _files.unlabelled(document, path, parse, kind=_KIND, version=_VERSION)
 
@@ -105,6 +106,25 @@ def _kind_of_json(content: bytes) -> str | None:
 
 
 def _to_bytes(attention: AttentionTensor) -> bytes:
+    description, weights = described(attention)
+    with written_as_json():
+        document = _files.labelled(description, kind=_KIND, version=_VERSION)
+        text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+    try:
+        content: bytes = _library(is_torch=_arrays.is_torch(weights)).save({_TENSOR: weights}, {METADATA: text})
+    except SafetensorError as error:
+        raise StorageError(f"{len(text)} characters about a tensor are too many for its file ({error})") from error
+    return content
+
+
+def described(attention: AttentionTensor) -> tuple[dict[str, Any], Any]:
+    """Everything but the weights as JSON can hold it, and the weights as safetensors takes them.
+
+    `assembled` is the inverse.
+
+    Raises:
+        StorageError: a precision that files do not have, or metadata that JSON cannot say.
+    """
     weights: Any = attention.weights
     dtype, is_torch = _arrays.dtype_name(weights), _arrays.is_torch(weights)
     if dtype not in ROW_TOLERANCE:
@@ -115,7 +135,7 @@ def _to_bytes(attention: AttentionTensor) -> bytes:
         weights = np.ascontiguousarray(weights, dtype=weights.dtype.newbyteorder("<"))
     description = {
         "array": "torch" if is_torch else "numpy",
-        "sha256": _sha256(weights),
+        "sha256": checksum(weights),
         "queries": _axis_to_dict(attention.queries),
         "keys": None if attention.keys == attention.queries else _axis_to_dict(attention.keys),
         "layers": attention.layers,
@@ -124,20 +144,21 @@ def _to_bytes(attention: AttentionTensor) -> bytes:
         "normalized": attention.normalized,
         "source": None if attention.source is None else dataclasses.asdict(attention.source),
     }
+    with written_as_json():
+        description["annotation"] = annotation_to_dict(attention.annotation)
+    return description, weights
+
+
+@contextlib.contextmanager
+def written_as_json() -> Iterator[None]:
+    """Say of whose fault it is when an annotation cannot be written: only its `metadata` may hold just anything."""
     try:
-        description["annotation"] = _annotation_to_dict(attention.annotation)
-        document = _files.labelled(description, kind=_KIND, version=_VERSION)
-        text = json.dumps(document, allow_nan=False, separators=(",", ":"))
+        yield
     except (TypeError, ValueError, RecursionError) as error:
         raise StorageError(
             f"the annotation's metadata cannot be written as JSON ({error}); keep to text, finite numbers, tuples "
             "and dictionaries with text as keys"
         ) from None
-    try:
-        content: bytes = _library(is_torch=is_torch).save({_TENSOR: weights}, {_METADATA: text})
-    except SafetensorError as error:
-        raise StorageError(f"{len(text)} characters about a tensor are too many for its file ({error})") from error
-    return content
 
 
 def _library(*, is_torch: bool) -> Any:
@@ -156,12 +177,12 @@ def _read_weights(content: bytes, description: Mapping[str, Any], path: Path) ->
     weights = _library(is_torch=is_torch).load(content)[_TENSOR]
     if _arrays.dtype_name(weights) not in ROW_TOLERANCE:
         raise ValueError(f"weights are {_arrays.dtype_name(weights)}")
-    if _sha256(weights) != description["sha256"]:
+    if checksum(weights) != description["sha256"]:
         raise StorageError(f"{path} is damaged: its numbers do not have the checksum in its header; write it anew")
     return weights
 
 
-def _sha256(weights: Any) -> str:
+def checksum(weights: Any) -> str:
     """The checksum of contiguous numbers on the CPU: safetensors itself does not notice a changed one."""
     if _arrays.dtype_name(weights) == "bfloat16":  # which NumPy lacks
         import torch
@@ -170,7 +191,8 @@ def _sha256(weights: Any) -> str:
     return hashlib.sha256(np.asarray(weights).data).hexdigest()
 
 
-def _assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
+def assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
+    """The tensor of which `described` gave the two parts."""
     queries = Axis(**description["queries"])
     keys = queries if description["keys"] is None else Axis(**description["keys"])
     layers, heads = tuple(description["layers"]), tuple(description["heads"])
@@ -187,7 +209,7 @@ def _assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
         heads=heads,
         measure=description["measure"],
         normalized=description["normalized"],
-        annotation=_annotation_from_dict(description["annotation"]),
+        annotation=annotation_from_dict(description["annotation"]),
         source=None if source is None else Source(**source),
     )
 
@@ -196,8 +218,8 @@ def _axis_to_dict(axis: Axis) -> dict[str, Any]:
     return {field.name: getattr(axis, field.name) for field in dataclasses.fields(axis)}
 
 
-def _annotation_to_dict(annotation: Sentence | DocumentWindow | None) -> dict[str, Any] | None:
-    """The annotation as what JSON has; `_annotation_from_dict` is its inverse."""
+def annotation_to_dict(annotation: Sentence | DocumentWindow | None) -> dict[str, Any] | None:
+    """The annotation as what JSON has; `annotation_from_dict` is its inverse."""
     if annotation is None:
         return None
     kind = type(annotation).__name__
@@ -216,8 +238,8 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _annotation_from_dict(plain: Mapping[str, Any] | None) -> Sentence | DocumentWindow | None:
-    """The annotation that `_annotation_to_dict` described."""
+def annotation_from_dict(plain: Mapping[str, Any] | None) -> Sentence | DocumentWindow | None:
+    """The annotation that `annotation_to_dict` described."""
     if plain is None:
         return None
     fields = {name: _frozen(value) for name, value in plain.items() if name != "kind"}
