@@ -13,9 +13,13 @@ Each is vectorised exactly as far as the released code is, and does what that do
   sentences each time, once for each of the modes "normal" and "transpose". The argmax is of a whole map, the counting
   a loop over words. Its special case of poss is left out here; it would cost a little more.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
+- `probe_epoch` follows `Syntax_Analysis.ipynb` ("Probing classifiers (Section 5)"), `Probe` and `run_training`, in torch
+  for TensorFlow: one sentence a step, in their order; maps and their transposes are concatenated, and the dense layer is
+  applied to every pair of words. Left out are the distance features, which it makes anew for every sentence in a loop
+  over pairs even where the probe does not read them.
 
 The released code works on float16 maps throughout, for which NumPy has no fast arithmetic. The benchmarks time the same
-algorithm on float32 maps too, which is kinder to it.
+algorithm on float32 maps too, which is kinder to it. The probe turns them into float32 itself, a sentence at a time.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import torch
+from torch import Tensor
 
 Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -117,3 +123,51 @@ def keep(batches: Iterable[tuple[Sequence[int], Numpy]]) -> list[Numpy]:
         for lengths, maps in batches
         for length, one in zip(lengths, maps, strict=True)
     ]
+
+
+def probe_weights(heads: int, dimension: int | None = None, *, seed: int = 0) -> dict[str, Tensor]:
+    """What the probe learns, drawn as TensorFlow does: for so many heads, with word vectors if they have a dimension."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(*shape: int, limit: float) -> Tensor:
+        return ((torch.rand(shape, generator=generator) * 2 - 1) * limit).requires_grad_()
+
+    weights = {name: uniform(limit=3**0.5) for name in ("ROOT_start", "ROOT_end")}
+    features = 2 * heads
+    if dimension is None:
+        return weights | {"attn_map_weights": uniform(features, limit=(6 / (features + features)) ** 0.5)}
+    kernel = uniform(features, 2 * dimension, limit=(6 / (features + 2 * dimension)) ** 0.5)
+    return weights | {"kernel": kernel, "bias": torch.zeros(features, requires_grad=True)}
+
+
+def probe_logits(weights: dict[str, Tensor], maps: Numpy, vectors: Tensor | None = None) -> Tensor:
+    """`[word, 1 + word]` of one sentence, the root first; maps are `[layer, head, 2 + word, 2 + word]`."""
+    attention = torch.from_numpy(maps).float()
+    length = attention.shape[-1]
+    both = torch.cat([attention, attention.transpose(2, 3)], 0).reshape(-1, length, length)
+    root = weights["ROOT_start"] * both[:, 1:-1, 0] + weights["ROOT_end"] * both[:, 1:-1, -1]
+    features = torch.cat([root[:, :, None], both[:, 1:-1, 1:-1]], -1).permute(1, 2, 0)
+    if vectors is None:
+        return (weights["attn_map_weights"] * features).sum(-1)
+    words, dimension = vectors.shape
+    tiled_vertical = vectors[None].tile(words, 1, 1)
+    tiled_horizontal = vectors[:, None].tile(1, words, 1)
+    pairs = torch.cat([tiled_horizontal, tiled_vertical], -1)
+    pairs = torch.cat([pairs, torch.zeros(words, 1, 2 * dimension)], 1)
+    return (torch.nn.functional.linear(pairs, weights["kernel"], weights["bias"]) * features).sum(-1)
+
+
+def probe_epoch(
+    weights: dict[str, Tensor],
+    maps: Sequence[Numpy],
+    governors: Sequence[Sequence[int]],
+    vectors: Sequence[Tensor] | None = None,
+) -> None:
+    """Train in place, on one sentence after the other."""
+    optimizer = torch.optim.Adam(weights.values(), lr=0.002)
+    for number, (one, labels) in enumerate(zip(maps, governors, strict=True)):
+        logits = probe_logits(weights, one, None if vectors is None else vectors[number])
+        loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels), reduction="sum")
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()

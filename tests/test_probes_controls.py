@@ -16,16 +16,17 @@ from sklearn.base import BaseEstimator
 
 from bertattn import Extractor, Sentence, demo, readers
 from bertattn.errors import ValidationError
-from bertattn.probes import AttentionProbe, AttentionWordsProbe
-from bertattn.probes._data import prepare
-from bertattn.probes.controls import (
+from bertattn.probes import (
     FRACTIONS,
+    AttentionProbe,
+    AttentionWordsProbe,
     CodedBlock,
     DescriptionLength,
     Selectivity,
     control_ceiling,
     control_governors,
     online_description_length,
+    prepare,
     selectivity,
 )
 from heads_zoo import sentences

@@ -34,15 +34,8 @@ from bertattn.errors import (
     ValidationError,
 )
 from bertattn.extract import HiddenStates
-from bertattn.probes.structural import (
-    PUNCTUATION,
-    PaddedSentences,
-    StructuralProbe,
-    StructuralScores,
-    score_structure,
-    structural_loss,
-    tree_distances,
-)
+from bertattn.probes import PUNCTUATION, StructuralProbe, StructuralScores, score_structure, tree_distances
+from bertattn.probes.structural import PaddedSentences, structural_loss
 from bertattn.readers import read_conllu
 from bertattn.tensor import Source
 from reference import structural as slow

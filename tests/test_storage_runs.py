@@ -270,8 +270,9 @@ def test_many_shards_are_added_by_halves(tmp_path: Path):
 
 
 def test_a_function_that_stops_early_hides_nothing(tmp_path: Path):
-    RunFolder(tmp_path).sum(extractor(), ["Snow.", "Frogs.", "Tea.", ""], first_only, batch_size=1, on_error="skip")
-    assert [e.index for e in RunFolder(tmp_path).skipped] == [3]
+    inputs = [*["Snow."] * 20, ""]  # beyond what is read ahead
+    RunFolder(tmp_path).sum(extractor(), inputs, first_only, batch_size=1, on_error="skip")
+    assert [e.index for e in RunFolder(tmp_path).skipped] == [20]
 
 
 def test_a_class_of_results_that_is_not_there(tmp_path: Path):

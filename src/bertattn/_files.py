@@ -177,7 +177,7 @@ def write_arrays(
     from safetensors.numpy import save
 
     kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    document = labelled(value | {"sha256": _checksum(kept)}, kind=kind, version=version)
+    document = labelled(value | {"sha256": _checksum(kept, value)}, kind=kind, version=version)
     write_whole(path, save(kept, {_FORMAT: json.dumps(document, allow_nan=False, separators=(",", ":"))}))
 
 
@@ -205,15 +205,17 @@ def read_arrays(
         raise StorageError(f"{path} is torn or no safetensors file ({error}); copy or write it anew") from error
 
     def checked(value: Any) -> T:
-        if _checksum(arrays) != value["sha256"]:
-            raise StorageError(f"{path} is damaged: its numbers do not have the checksum in its header; write it anew")
+        said = value.pop("sha256")
+        if _checksum(arrays, value) != said:
+            raise StorageError(f"{path} is damaged: it does not have the checksum in its header; write it anew")
         return parse(value, arrays)
 
     return unlabelled(document, path, checked, kind=kind, version=version)
 
 
-def _checksum(arrays: Mapping[str, Numpy]) -> str:
-    digest = hashlib.sha256()
+def _checksum(arrays: Mapping[str, Numpy], value: Mapping[str, Any]) -> str:
+    """Of everything in a file: safetensors itself does not notice a changed number."""
+    digest = hashlib.sha256(json.dumps(value, sort_keys=True).encode())
     for name in sorted(arrays):
         digest.update(f"{name} {arrays[name].dtype} {arrays[name].shape}".encode())
         digest.update(arrays[name].data)

@@ -12,17 +12,14 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Final, Self, TypeAlias
 
 import numpy as np
-import safetensors.numpy
-from safetensors import SafetensorError, safe_open
 
 from bertattn import _arrays, _files
 from bertattn._arrays import Numpy
 from bertattn.annotation import Document, DocumentWindow, Sentence
-from bertattn.errors import StorageError, ValidationError
+from bertattn.errors import ValidationError
 from bertattn.results import Result
 
 __all__ = ["VectorCoverage", "WordVectors"]
@@ -30,7 +27,6 @@ __all__ = ["VectorCoverage", "WordVectors"]
 Words: TypeAlias = Iterable[str | Sentence | Document | DocumentWindow]
 
 _VERSION: Final = 1
-_METADATA: Final = "bertattn"
 # Unknown words that a coverage shows when it is printed.
 _SHOWN: Final = 10
 
@@ -221,12 +217,7 @@ class WordVectors:
             StorageError: `path` is a folder or lies in one that is not there.
             OSError: the folder may not be written, or is full.
         """
-        value = {"lowercase": self.lowercase, "name": self.name, "digest": self.digest}
-        document = _files.labelled(value, kind="WordVectors", version=_VERSION)
-        # Not in the header with the rest, since that may not grow beyond 100 MB.
-        words = np.frombuffer(json.dumps(self.words).encode(), np.uint8)
-        tensors = {"matrix": self.matrix, "words": words}
-        _files.write_whole(path, safetensors.numpy.save(tensors, {_METADATA: json.dumps(document)}))
+        _files.write_arrays(path, *self._to_arrays(), kind="WordVectors", version=_VERSION)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> WordVectors:
@@ -237,22 +228,18 @@ class WordVectors:
             StorageError: a file that bertattn did not write, that holds something else, that is torn, or that a newer
                 bertattn wrote.
         """
-        content = Path(path).read_bytes()
-        try:
-            with safe_open(path, "numpy") as file:
-                document = json.loads((file.metadata() or {}).get(_METADATA, "null"))
-        except (SafetensorError, ValueError, RecursionError) as error:
-            raise StorageError(f"{path} is torn or no safetensors file ({error}); write it anew") from None
+        return _files.read_arrays(path, cls._from_arrays, kind="WordVectors", version=_VERSION)
 
-        def parse(value: dict[str, Any]) -> WordVectors:
-            tensors = safetensors.numpy.load(content)
-            words = json.loads(tensors["words"].tobytes())
-            made = cls(words, tensors["matrix"], lowercase=value["lowercase"], name=value["name"])
-            if made.digest != value["digest"]:
-                raise StorageError(f"{path} is damaged: it does not have the checksum in its header; write it anew")
-            return made
+    def _to_arrays(self) -> tuple[dict[str, Numpy], dict[str, Any]]:
+        """What a file holds: arrays, and what JSON can say."""
+        # The words are not in a file's header, since that may not grow beyond 100 MB.
+        words = np.frombuffer(json.dumps(self.words).encode(), np.uint8)
+        return {"matrix": self.matrix, "words": words}, {"lowercase": self.lowercase, "name": self.name}
 
-        return _files.unlabelled(document, path, parse, kind="WordVectors", version=_VERSION)
+    @classmethod
+    def _from_arrays(cls, value: dict[str, Any], arrays: dict[str, Numpy]) -> WordVectors:
+        words = json.loads(arrays["words"].tobytes())
+        return cls(words, arrays["matrix"], lowercase=value["lowercase"], name=value["name"])
 
     def _key(self, word: str) -> str:
         return word.lower() if self.lowercase else word

@@ -7,7 +7,7 @@ import tempfile
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -167,7 +167,8 @@ def prepare(
     one_of("dtype", dtype, ("float16", "float32"))
     if isinstance(stream, Sequence) and stream and all(isinstance(x, Sentence | Document) for x in stream):
         return _without_maps(stream)
-    return counted(stream, _Preparing(dtype), caller="prepare", noun="sentence", on_error=on_error, progress=progress)
+    maps = cast("Iterable[AttentionTensor]", stream)  # what is not one is refused
+    return counted(maps, _Preparing(dtype), caller="prepare", noun="sentence", on_error=on_error, progress=progress)
 
 
 def _without_maps(items: Sequence[Any]) -> ProbeData:

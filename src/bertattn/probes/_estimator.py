@@ -14,7 +14,7 @@ from sklearn.exceptions import NotFittedError
 from bertattn import _arrays, _files
 from bertattn._arrays import Numpy
 from bertattn.annotation import Sentence
-from bertattn.errors import ValidationError
+from bertattn.errors import MeasureError, ValidationError
 from bertattn.heads._options import one_of
 from bertattn.probes._data import Governors, ProbeData, dealt, prepare
 from bertattn.probes.decoding import decode
@@ -36,7 +36,8 @@ Decay: TypeAlias = Literal["linear", "none"]
 RootVector: TypeAlias = Literal["aligned", "released"]
 Maps: TypeAlias = "Iterable[AttentionTensor] | ProbeData"
 
-# The paper's: sentences one by one in the order of the treebank, once.
+# The paper's: sentences one by one in the order of the treebank, once. Word vectors were taken as they are, which only
+# the probes that have some can be told: `AttentionWordsProbe(vectors, standardize=False, **PAPER_SCHEDULE)`.
 PAPER_SCHEDULE: Final[dict[str, Any]] = {
     "batch_size": 1,
     "learning_rate": 0.002,
@@ -44,7 +45,6 @@ PAPER_SCHEDULE: Final[dict[str, Any]] = {
     "decay": "none",
     "early_stopping": False,
     "shuffle": False,
-    "standardize": False,
 }
 
 _VERSION: Final = 1
@@ -101,7 +101,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         Raises:
             ValidationError: as `prepare`; an option out of range; targets that do not fit; no word with a governor;
                 maps without special tokens, unless `root` is "constant".
-            MeasureError, AlignmentError: as `prepare`.
+            MeasureError: as `prepare`; maps with negative numbers, where `features` is "sqrt".
+            AlignmentError: as `prepare`.
         """
         import torch
 
@@ -131,7 +132,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         for one, part in ((corpus, "to train on"), (stopping, "to stop by")):
             if one is not None and not any((target >= 0).any() for target in one.targets):
                 raise ValidationError(f"no word of the {len(one)} sentences {part} has a governor; give their trees")
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(int(self.seed))
         module = self._module(len(data.layers) * len(data.heads), generator).to(self.device or "cpu")
         schedule = Schedule(
             batch_size=int(self.batch_size),
@@ -175,7 +176,9 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
 
         Raises:
             NotFittedError: the probe was not fitted.
-            ValidationError: as `prepare`; maps of other layers or heads than the probe was fitted on.
+            ValidationError: as `prepare`; maps of other layers or heads than the probe was fitted on; parameters
+                changed since, so that the weights do not fit them.
+            MeasureError, AlignmentError: as `fit`.
         """
         from bertattn.probes._training import log_probabilities
 
@@ -189,7 +192,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         as in the paper; "tree" the best tree. See `decode`.
 
         Raises:
-            NotFittedError, ValidationError: as `predict_log_proba`.
+            NotFittedError, ValidationError, MeasureError, AlignmentError: as `predict_log_proba`.
         """
         return [decode(table, method=self.decoding) for table in self.predict_log_proba(X)]
 
@@ -197,16 +200,18 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         """The predictions beside the gold, or beside the targets y.
 
         Raises:
-            NotFittedError, ValidationError: as `predict_log_proba`; targets that do not fit.
+            NotFittedError, MeasureError, AlignmentError: as `predict_log_proba`.
+            ValidationError: as `predict_log_proba`; targets that do not fit.
         """
         data = self._ready(X)
-        return score_governors(data.sentences, self.predict(data), y=y, name=type(self).__name__)
+        wanted = None if y is None else _arrays.column("y", y, entry="sentence")
+        return score_governors(data.sentences, self.predict(data), y=wanted, name=type(self).__name__)
 
     def score(self, X: Maps, y: Sequence[Governors] | None = None) -> float:
         """UAS: the fraction of words with the right governor, without punctuation, with the root (as the paper's).
 
         Raises:
-            NotFittedError, ValidationError: as `evaluate`.
+            NotFittedError, ValidationError, MeasureError, AlignmentError: as `evaluate`.
         """
         return self.evaluate(X, y).uas()
 
@@ -224,8 +229,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             "fitted": {name: getattr(self, name) for name in _FITTED} | {"source_": dataclasses.asdict(self.source_)},
         }
         if self.vectors is not None:
-            arrays["vectors"] = self.vectors.matrix
-            value["vectors"] = {name: getattr(self.vectors, name) for name in ("words", "lowercase", "name")}
+            vectors, value["vectors"] = self.vectors._to_arrays()
+            arrays |= {f"vectors.{name}": array for name, array in vectors.items()}
         _files.write_arrays(path, arrays, value, kind=type(self).__name__, version=_VERSION)
 
     @classmethod
@@ -238,10 +243,11 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
                 bertattn wrote.
         """
 
-        def parse(value: Any, arrays: dict[str, Numpy]) -> Self:
+        def parse(value: Any, arrays: dict[str, Numpy]) -> Any:
             parameters = dict(value["parameters"])
             if "vectors" in value:
-                parameters["vectors"] = WordVectors(matrix=arrays["vectors"], **value["vectors"])
+                vectors = {name.partition(".")[2]: array for name, array in arrays.items() if "." in name}
+                parameters["vectors"] = WordVectors._from_arrays(value["vectors"], vectors)
             probe = cls(**parameters)
             for name in cls._weights.values():
                 setattr(probe, name, arrays.get(name))
@@ -251,7 +257,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             probe.source_ = Source(**value["fitted"]["source_"])
             return probe
 
-        return _files.read_arrays(path, parse, kind=cls.__name__, version=_VERSION)
+        probe: Self = _files.read_arrays(path, parse, kind=cls.__name__, version=_VERSION)
+        return probe
 
     def _fitted_module(self) -> Any:
         import torch
@@ -283,6 +290,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
                 f"{type(self).__name__} reads attention, but was given sentences; give maps, such as "
                 "extractor.extract(sentences)"
             )
+        if self.features == "sqrt":
+            _refuse_negative(data)
         # Without maps nothing about heads matters, so that sentences and maps of any model will do.
         return data if self._reads_maps else dataclasses.replace(data, layers=(), heads=())
 
@@ -316,8 +325,9 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             value = _arrays.plain(getattr(self, name))
             if type(value) is not int or value < 1:
                 raise ValidationError(f"{name} must be a whole number, at least 1, but is {value!r}")
-        if type(self.seed) is not int or self.seed < 0:
-            raise ValidationError(f"seed must be a whole number from 0, but is {self.seed!r}")
+        seed = _arrays.plain(self.seed)
+        if type(seed) is not int or seed < 0:
+            raise ValidationError(f"seed must be a whole number from 0, but is {seed!r}")
         for name, below in (("learning_rate", float("inf")), ("validation_fraction", 1.0)):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < below:
@@ -364,24 +374,30 @@ def _targets(sentences: Sequence[Sentence], y: Sequence[Governors] | None) -> li
     if y is None:
         given: Sequence[Governors] = [sentence.governors or (None,) * len(sentence) for sentence in sentences]
     else:
-        given = list(y)
+        given = _arrays.column("y", y, entry="sentence")
     if len(given) != len(sentences):
         raise ValidationError(f"y has targets for {len(given)} sentences but there are {len(sentences)}")
     targets = []
     for number, (governors, sentence) in enumerate(zip(given, sentences, strict=True)):
-        target = np.array([-1 if governor is None else governor for governor in governors])
-        if (
-            target.shape != (len(sentence),)
-            or target.dtype.kind != "i"
-            or target.max() > len(sentence)
-            or target.min() < -1
-        ):
+        column = _arrays.column(f"y of sentence {number}", governors, entry="word")
+        target = [-1 if governor is None else governor for governor in column]
+        if len(target) != len(sentence) or not all(type(g) is int and -1 <= g <= len(sentence) for g in target):
             raise ValidationError(
                 f"the targets of sentence {number} must be a governor for each of its {len(sentence)} words, from 0 "
-                f"(the root) to {len(sentence)}, or None, but are {governors!r:.60}"
+                f"(the root) to {len(sentence)}, or None, but are {column!r:.60}"
             )
-        targets.append(target)
+        targets.append(np.array(target))
     return targets
+
+
+def _refuse_negative(data: ProbeData) -> None:
+    for number in range(len(data)):
+        lowest = data.maps(number).min()
+        if lowest < 0:
+            raise MeasureError(
+                f"features='sqrt' needs maps without negative numbers, but those of sentence {number} go down to "
+                f"{lowest:.4g}; use features='attention', or give maps of attention weights"
+            )
 
 
 def _no_targets(sentences: Sequence[Sentence]) -> list[Numpy]:

@@ -93,9 +93,9 @@ class AttentionWords(nn.Module):
     def rescale(self, scale: float) -> None:
         """Take vectors as they are after training on them times `scale`."""
         with torch.no_grad():
-            self.weight *= scale
+            self.weight.mul_(scale)
             if self._root == "weights":
-                self.root[:, : self.weight.shape[1] // 2] *= scale
+                self.root[:, : self.weight.shape[1] // 2].mul_(scale)
 
     def _without_dependent(self, maps: Tensor, dependent: Tensor, batch: Batch) -> Tensor:
         """What is added so that the last word as a candidate has the weights of two zero vectors, as released."""
@@ -127,7 +127,9 @@ class DistanceWords(nn.Module):
         words, dimension = vectors.shape[1:]
         zeros = torch.zeros_like(vectors[:, :1])
         candidates = torch.cat([vectors, zeros] if self.released else [zeros, vectors], 1)
-        of_distance, of_dependent, of_candidate = self.hidden_weight.split([DISTANCE_FEATURES, dimension, dimension], 1)
+        of_distance, of_dependent, of_candidate = torch.split(
+            self.hidden_weight, [DISTANCE_FEATURES, dimension, dimension], 1
+        )
         dependent = linear(vectors, of_dependent)[:, :, None]
         if self.released:  # the last candidate is paired with two zero vectors
             is_last = torch.arange(words + 1, device=vectors.device) == batch.lengths[:, None]
@@ -139,7 +141,7 @@ class DistanceWords(nn.Module):
     def rescale(self, scale: float) -> None:
         """Take vectors as they are after training on them times `scale`."""
         with torch.no_grad():
-            self.hidden_weight[:, DISTANCE_FEATURES:] *= scale
+            self.hidden_weight[:, DISTANCE_FEATURES:].mul_(scale)
 
 
 def distance_features(lengths: Tensor, words: int, like: Tensor) -> Tensor:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
+
 from bertattn._arrays import Numpy
-from bertattn.probes._estimator import Decay, Decoding, Features, Probe, Root
+from bertattn.annotation import Sentence
+from bertattn.probes._estimator import Decay, Decoding, Features, Root
+from bertattn.probes.weights import WeighingProbe
 
 if TYPE_CHECKING:
     import torch
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["AttentionProbe"]
 
 
-class AttentionProbe(Probe):
+class AttentionProbe(WeighingProbe):
     """Governors from a weighted sum of all heads' attention, in both directions (Clark et al. 2019, section 5).
 
         p(c | j) = softmax over c of sum_k w[k] a_k[j, c] + u[k] a_k[c, j]
@@ -118,3 +122,10 @@ class AttentionProbe(Probe):
         from bertattn.probes._modules import Attention
 
         return Attention(heads, self.root, generator)
+
+    def _pair_weights(self, sentence: Sentence) -> tuple[Numpy, Numpy]:  # noqa: ARG002 - all words have the same
+        weight = self.weight_.astype(np.float64)
+        return weight[:, None, None], weight[:, None]
+
+    def _end_weights(self, sentence: Sentence) -> Numpy:  # noqa: ARG002 - all words have the same
+        return self.root_.astype(np.float64).reshape(4, 1, -1)

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, get_args
 
+import numpy as np
+
+from bertattn._arrays import Numpy
+from bertattn.annotation import Sentence
 from bertattn.heads._options import one_of
 from bertattn.probes._estimator import Decay, Decoding, Features, Probe, Root, RootVector, check_vectors
+from bertattn.probes.weights import WeighingProbe
 from bertattn.vectors import WordVectors
 
 if TYPE_CHECKING:
@@ -14,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["AttentionWordsProbe", "DistanceWordsProbe"]
 
 
-class AttentionWordsProbe(Probe):
+class AttentionWordsProbe(WeighingProbe):
     """As `AttentionProbe`, with weights that depend on the two words (Clark et al. 2019, section 5).
 
         p(c | j) = softmax over c of sum_k W[k] a_k[j, c] + U[k] a_k[c, j],  [W; U] = M [e[j]; e[c]]
@@ -66,6 +71,7 @@ class AttentionWordsProbe(Probe):
         (2, 3, 2)
     """
 
+    vectors: WordVectors
     _weights: ClassVar = {"weight": "weight_", "bias": "bias_", "root": "root_"}
 
     def __init__(
@@ -78,7 +84,7 @@ class AttentionWordsProbe(Probe):
         features: Features = "attention",
         standardize: bool = True,
         batch_size: int = 32,
-        learning_rate: float = 0.02,
+        learning_rate: float = 0.01,
         decay: Decay = "linear",
         max_epochs: int = 10,
         early_stopping: bool = True,
@@ -129,6 +135,24 @@ class AttentionWordsProbe(Probe):
         one_of("root_vector", self.root_vector, get_args(RootVector))
         one_of("bias", self.bias, (False, True))
 
+    def _pair_weights(self, sentence: Sentence) -> tuple[Numpy, Numpy]:
+        vectors = self.vectors.lookup(sentence.words).astype(np.float64)
+        zeros = np.zeros_like(vectors[:1])
+        candidates = np.concatenate([vectors, zeros] if self.root_vector == "released" else [zeros, vectors])
+        of_dependent, of_candidate = np.split(self.weight_.astype(np.float64), 2, axis=1)
+        dependent = np.repeat((vectors @ of_dependent.T)[:, None], len(candidates), axis=1)
+        if self.root_vector == "released":  # its zeros stand for the dependent too
+            dependent[:, -1] = 0
+        weights = dependent + candidates @ of_candidate.T + (0.0 if self.bias_ is None else self.bias_)
+        by_direction = weights.reshape(*weights.shape[:2], 2, -1).transpose(2, 0, 1, 3)
+        return by_direction[:, :, 1:], by_direction[:, :, 0]
+
+    def _end_weights(self, sentence: Sentence) -> Numpy:
+        vectors = self.vectors.lookup(sentence.words).astype(np.float64)
+        root = self.root_.astype(np.float64)
+        weights = vectors @ root[:, : vectors.shape[1]].T + (0.0 if self.bias_ is None else root[:, -1])
+        return weights.reshape(len(vectors), 4, -1).swapaxes(0, 1)
+
 
 class DistanceWordsProbe(Probe):
     """Governors from word vectors and the distance of two words, without attention: the baseline "distance + GloVe".
@@ -175,6 +199,7 @@ class DistanceWordsProbe(Probe):
         76
     """
 
+    vectors: WordVectors
     _reads_maps = False
     _weights: ClassVar = {
         "hidden_weight": "hidden_weight_",
