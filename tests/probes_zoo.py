@@ -147,6 +147,8 @@ def parameters_of(probe: Any) -> dict[str, np.ndarray]:
 
 def slow_scores(probe: Any, parameters: Any, maps: Any, gold: Sentence) -> list[list[float]]:
     """The score matrix of one sentence, by loops."""
+    if probe.features == "sqrt":
+        maps = slow.square_roots(maps)
     if isinstance(probe, AttentionProbe):
         return slow.attention_scores(parameters, maps)
     vectors, misaligned = probe.vectors.lookup(gold.words).tolist(), probe.root_vector == "released"

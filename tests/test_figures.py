@@ -20,6 +20,7 @@ from matplotlib.figure import Figure
 from bertattn import AttentionTensor, DocumentWindow, Mention, Sentence, figures
 from bertattn.errors import MissingExtraError, SelectionError, StorageError, ValidationError
 from bertattn.heads import BestHeads, best_heads, coreference_table, score_coreference, score_relations
+from bertattn.probes import HeadWeights, ProbeRow, ProbeTable
 from bertattn.tensor import Axis
 
 TOKENS = ("[CLS]", "a", "$b$", "[SEP]")
@@ -661,3 +662,103 @@ def test_coreference_figure_without_intervals_and_with_a_head_read_the_other_way
         ValidationError, match=r"draws what heads\.coreference_table or .* not a CoreferenceScores; give"
     ):
         figures.coreference_figure(scores, figure=Figure())  # type: ignore[arg-type]
+
+
+# Probes
+
+
+def head_weights(margin: Any, **options: Any) -> HeadWeights:
+    """Margins `[direction, layer, head]`; their weights and errors are not drawn."""
+    margin = np.asarray(margin, dtype=np.float64)
+    layers, heads = (range(n) for n in margin.shape[1:])
+    given = {"layers": layers, "heads": heads} | options
+    return HeadWeights("AttentionProbe", weight=margin, margin=margin, standard_error=margin, count=1, **given)
+
+
+MARGINS = [[[0.5, -0.25], [0.0, 0.125]], [[0.25, 0.0], [0.5, -1.0]]]
+
+
+@pytest.mark.parametrize(
+    ("direction", "grid", "names", "title"),
+    [
+        ("both", [[0.75, -0.25], [0.5, -0.875]], ["1-1", "2-1"], "AttentionProbe"),
+        ("from_dependent", MARGINS[0], ["1-1", "2-2"], "AttentionProbe (from dependent)"),
+        ("to_dependent", MARGINS[1], ["2-1", "1-1"], "AttentionProbe (to dependent)"),
+    ],
+)
+def test_probe_weights_are_a_grid_about_zero(direction: Any, grid: Any, names: Any, title: str, ax: Axes) -> None:
+    assert figures.probe_weights(head_weights(MARGINS), direction=direction, named=2, ax=ax) is ax
+    (image,) = ax.images
+    np.testing.assert_array_equal(image.get_array(), grid)
+    largest = float(np.abs(grid).max())
+    assert image.get_clim() == (-largest, largest)
+    assert texts(ax) == names
+    assert [(round(t.get_position()[1]), round(t.get_position()[0])) for t in ax.texts] == [
+        tuple(int(part) - 1 for part in name.split("-")) for name in names
+    ]
+    assert ax.get_title() == title
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("Head", "Layer")
+    below, above = (image.cmap(value) for value in (0.1, 0.9))
+    assert below[0] > below[2]  # orange
+    assert above[2] > above[0]  # purple
+
+
+def test_probe_weights_name_the_layers_that_there_are_and_leave_out_undefined(tmp_path: Path) -> None:
+    weights = head_weights([[[np.nan, 1.0]], [[2.0, 3.0]]], layers=[6], heads=[0, 9])
+    ax = figures.probe_weights(weights)
+    assert texts(ax) == ["7-10"]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["1", "10"]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["7"]
+    figures.save(ax, tmp_path / "weights.png")
+    undefined = figures.probe_weights(head_weights(np.full((2, 1, 30), np.nan)))
+    assert texts(undefined) == []
+    assert [t.get_text() for t in undefined.get_xticklabels()] == [str(n) for n in range(1, 31, 2)]
+    figures.save(undefined, tmp_path / "undefined.png")
+
+
+def test_probe_weights_refuse_anything_else(ax: Axes) -> None:
+    with pytest.raises(ValidationError, match=r"draws the HeadWeights of a probe, not a ndarray; give probe\.head_w"):
+        figures.probe_weights(np.zeros((2, 2, 2)), ax=ax)  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="direction must be one of 'both', 'from_dependent', 'to_dependent', but"):
+        figures.probe_weights(head_weights(MARGINS), direction="sum", ax=ax)  # type: ignore[arg-type]
+
+
+def probe_row(name: str, accuracy: float, **options: Any) -> ProbeRow:
+    given = {"measure": "UAS", "comparable": True, "low": accuracy - 0.02, "high": accuracy + 0.03, "seeds": 1}
+    given |= {"smallest": accuracy, "largest": accuracy, "deviation": float("nan")}
+    return ProbeRow(name, accuracy=accuracy, **given | options)
+
+
+def test_probe_figure_shows_accuracies_intervals_and_seeds(ax: Axes, tmp_path: Path) -> None:
+    rows = (
+        probe_row("right-branching", 0.26),
+        probe_row("attention $k$", 0.61, seeds=3, smallest=0.58, largest=0.66),
+        probe_row("structural probe", 0.8, measure="UUAS", comparable=False, low=float("nan"), high=float("nan")),
+    )
+    assert figures.probe_figure(ProbeTable(rows), ax=ax) is ax
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    assert names == ["right-branching", "attention $k$", "structural probe (UUAS)"]
+    bottom, top = ax.get_ylim()
+    assert bottom > top  # the first row on top
+    (dots,) = [c for c in ax.collections if isinstance(c, PathCollection)]
+    np.testing.assert_allclose(dots.get_offsets(), [(26, 0), (61, 1), (80, 2)])
+    assert [to_hex(color) for color in dots.get_facecolors()] == [figures.COLORS[0].lower()] * 2 + ["#ffffff"]
+    (_, _, (ends,)) = ax.containers[0]
+    np.testing.assert_allclose([[x for x, _ in line] for line in ends.get_segments()[:2]], [(24, 29), (59, 64)])
+    (seeds,) = [c for c in ax.collections if c.get_label() == "over seeds"]
+    ((left, right),) = seeds.get_segments()
+    np.testing.assert_allclose([left[0], right[0]], [58, 66])
+    assert 1 < left[1] == right[1] < 1.5
+    assert texts(ax) == ["26.0", "61.0", "80.0"]
+    np.testing.assert_allclose([t.xy[0] for t in ax.texts], [29, 66, 80])
+    assert sorted(legend(ax)) == ["95% interval over sentences", "over seeds"]
+    figures.save(ax, tmp_path / "table3.svg")
+
+
+def test_probe_figure_of_one_seed_each_has_no_line_for_seeds() -> None:
+    ax = figures.probe_figure(ProbeTable((probe_row("attention", 0.61),), level=0.9))
+    assert legend(ax) == ["90% interval over sentences"]
+    with pytest.raises(ValidationError, match=r"draws what probes\.probe_table gives, not a BestHeads; give probes"):
+        figures.probe_figure(best_heads(score_relations([gold_map(RIGHT_AND_WRONG)] * 5), relations=["all"]))  # type: ignore[arg-type]
+    with pytest.raises(ValidationError, match="not a dict"):
+        figures.probe_figure({})  # type: ignore[arg-type]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import pickle
 import random
@@ -32,14 +33,15 @@ from bertattn.probes import (
     DistanceWordsProbe,
     ProbeData,
     _data,
-    _estimator,
     _training,
+    cross_fit,
     prepare,
     right_branching,
     score_governors,
 )
 from bertattn.readers import read_conllu, read_corefud
 from bertattn.tensor import Source
+from bertattn.vectors import WordVectors
 from probes_zoo import (
     ONCE,
     WEIGHTS,
@@ -61,11 +63,15 @@ VECTORS = vectors_of(np.random.default_rng(100))
 # Every probe, with every option that changes its scores.
 PROBES: dict[str, Any] = {
     "attention": AttentionProbe,
+    "attention, special root": lambda: AttentionProbe(root="special"),
     "attention, constant root": lambda: AttentionProbe(root="constant"),
+    "attention, square roots": lambda: AttentionProbe(features="sqrt"),
     "words": lambda: AttentionWordsProbe(VECTORS),
     "words, bias": lambda: AttentionWordsProbe(VECTORS, bias=True),
-    "words, released root": lambda: AttentionWordsProbe(VECTORS, root_vector="released"),
-    "words, all": lambda: AttentionWordsProbe(VECTORS, root_vector="released", bias=True, root="constant"),
+    "words, special root": lambda: AttentionWordsProbe(VECTORS, root="special", features="sqrt"),
+    "words, released": lambda: AttentionWordsProbe(VECTORS, root_vector="released", bias=True, root="special"),
+    "words, released root vector": lambda: AttentionWordsProbe(VECTORS, root_vector="released", features="sqrt"),
+    "words, constant root": lambda: AttentionWordsProbe(VECTORS, root_vector="released", bias=True, root="constant"),
     "distance": lambda: DistanceWordsProbe(VECTORS),
     "distance, released root": lambda: DistanceWordsProbe(VECTORS, root_vector="released"),
 }
@@ -131,7 +137,8 @@ def test_windows_give_their_sentences(name: str, rng: np.random.Generator) -> No
 @pytest.mark.parametrize(("start", "end"), [("bos", "eos"), ("bos", None), (None, "eos"), (None, None)])
 def test_models_with_other_special_tokens_or_none(start: Any, end: Any, rng: np.random.Generator) -> None:
     stream = corpus(rng, (3, 1, 5), start=start, end=end)
-    for name in ("attention, constant root", "words, all") + (("attention", "words") if start or end else ()):
+    without = ("attention, constant root", "words, constant root", "distance")
+    for name in PROBES if start or end else without:
         probe = with_weights(PROBES[name](), stream, rng)
         assert (probe.has_start_, probe.has_end_) == (start is not None, end is not None)
         assert_as_slow(probe, stream)
@@ -153,7 +160,7 @@ def test_two_words_by_hand() -> None:
     tree = Sentence(["dogs", "sat"], governors=[2, 0], relations=["nsubj", "root"])
     axis = Axis(["[CLS]", "dogs", "sat", "[SEP]"], roles=["cls", None, None, "sep"], word_ids=[None, 0, 1, None])
     data = prepare([AttentionTensor(weights, axis, annotation=tree)], dtype="float32")
-    probe = AttentionProbe(**ONCE).fit(data)
+    probe = AttentionProbe(root="special", **ONCE).fit(data)
     probe.weight_, probe.root_ = np.array([[2.0], [1.0]], np.float32), np.array([3.0, 0.5], np.float32)
     scores = np.array(
         [
@@ -166,6 +173,49 @@ def test_two_words_by_hand() -> None:
     assert probe.predict(data) == [(0, 0)]
     assert (probe.from_dependent_.tolist(), probe.to_dependent_.tolist()) == ([[2.0]], [[1.0]])
     assert probe.score(data) == probe.evaluate(data).uas() == 0.5
+
+    # With its own weights: 1, 2, 3 and 4 for attention to the start, to the end, from the start and from the end.
+    probe = AttentionProbe(**ONCE).fit(data)
+    probe.weight_, probe.root_ = np.array([[2.0], [1.0]], np.float32), np.array([1.0, 2.0, 3.0, 4.0], np.float32)
+    scores[:, 0] = [0.4 + 2 * 0.2 + 3 * 0.2 + 4 * 0.5, 0.0 + 2 * 0.2 + 3 * 0.7 + 4 * 0.2]
+    expected = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    np.testing.assert_allclose(probe.predict_log_proba(data)[0], expected, atol=1e-6)
+
+
+def test_the_released_root_vector_by_hand() -> None:
+    """The notebook appends zeros for the pair after the last word, while ROOT's attention is the first column.
+
+    So ROOT takes the first word, each word the next one, and the last candidate only the bias, which is 0.5.
+    """
+    first, second = 2.0, 3.0
+    vectors = WordVectors(["dogs", "sat"], np.array([[first], [second]]))
+    tree = Sentence(["dogs", "sat"], governors=[2, 0])
+    weights = np.array([[[[0.0, 0.2, 0.7, 0.1], [0.4, 0.1, 0.3, 0.2], [0.0, 0.6, 0.2, 0.2], [0.1, 0.5, 0.2, 0.2]]]])
+    axis = Axis(["[CLS]", "dogs", "sat", "[SEP]"], roles=["cls", None, None, "sep"], word_ids=[None, 0, 1, None])
+    data = prepare([AttentionTensor(weights, axis, annotation=tree)], dtype="float32")
+    probe = AttentionWordsProbe(vectors, bias=True, root="special", root_vector="released", **ONCE).fit(data)
+    probe.weight_ = np.array([[10.0, 1.0], [0.0, 0.0]], np.float32)  # w = 10 dependent + candidate; u = 0
+    probe.bias_, probe.root_ = np.array([0.5, 0.0], np.float32), np.array([1.0, 0.0], np.float32)
+    scores = np.array(
+        [
+            [(10 * first + first + 0.5) * 0.4, (10 * first + second + 0.5) * 0.1, 0.5 * 0.3],
+            [(10 * second + first + 0.5) * 0.0, (10 * second + second + 0.5) * 0.6, 0.5 * 0.2],
+        ]
+    )
+    expected = scores - np.log(np.exp(scores).sum(1, keepdims=True))
+    np.testing.assert_allclose(probe.predict_log_proba(data)[0], expected, atol=1e-5)
+
+
+def test_square_roots_are_of_what_was_merged(rng: np.random.Generator) -> None:
+    """The root of a word's attention, not the sum of its tokens' roots."""
+    stream = [random_map(rng, sentence(rng, n), pieces=[2] * n) for n in (3, 4)]
+    merged = [alignment.merge_subwords(a) for a in stream]
+    rooted = [a.replace(weights=np.sqrt(a.numpy()), normalized=False, measure="square roots") for a in merged]
+    for name in ("attention", "words, bias"):
+        probe = with_weights(PROBES[name](), stream, rng)
+        expected = probe.predict_log_proba(prepare(rooted, dtype="float32"))
+        probe.set_params(features="sqrt")
+        assert_same(probe.predict_log_proba(prepare(stream, dtype="float32")), expected, atol=1e-5)
 
 
 def test_predictions_and_uas_equal_the_reference(rng: np.random.Generator) -> None:
@@ -239,17 +289,26 @@ def test_gradients_equal_finite_differences(make: Any, rng: np.random.Generator)
         np.testing.assert_allclose(gradient, slopes[:, 1:] if name == "hidden_weight" else slopes, atol=1e-7)
 
 
+def unmoved(probe: Any, data: Any) -> Any:
+    """With the weights that every probe of this seed starts with: the rate is too small to change a float32."""
+    return probe.set_params(learning_rate=1e-30).fit(data)
+
+
 @pytest.mark.parametrize("released", [False, True], ids=["paper", "released"])
 @pytest.mark.parametrize("words", [False, True], ids=["attention", "words"])
 def test_the_papers_epoch_step_by_step(words: bool, released: bool, rng: np.random.Generator) -> None:
     """One sentence a step, in order: after k sentences the weights are those of k steps of Kingma and Ba's Adam."""
     stream = corpus(rng, (3, 1, 5, 2, 4, 4), unknown=0.1, layers=1)
-    options: dict[str, Any] = {"bias": released, "root_vector": "released" if released else "aligned"}
-    make = (lambda **more: AttentionWordsProbe(VECTORS, **options, **more)) if words else AttentionProbe
+    options: dict[str, Any] = {"root": "special" if released else "weights"}
+    if words:
+        options |= {"standardize": False, "bias": released, "root_vector": "released" if released else "aligned"}
+
+    def make(**more: Any) -> Any:
+        return AttentionWordsProbe(VECTORS, **options, **more) if words else AttentionProbe(**options, **more)
+
     data = prepare(stream, dtype="float32")
-    # A rate too small to change a float32: the weights that every probe of this seed starts with.
-    start = parameters_of(make(**PAPER_SCHEDULE | {"learning_rate": 1e-30}).fit(data))
-    assert start["root"].tolist() == [1, 1]
+    start = parameters_of(unmoved(make(**PAPER_SCHEDULE), data))
+    assert start["root"].tolist() == ([1, 1] if released else np.zeros(start["root"].shape).tolist())
 
     def gradient(parameters: Any, example: Any) -> Any:
         m, tree = example
@@ -259,7 +318,7 @@ def test_the_papers_epoch_step_by_step(words: bool, released: bool, rng: np.rand
         return slow.attention_gradient(parameters, m, tree.governors)
 
     examples = list(zip([one for a in stream for one in plain(a)], sentences_of(stream), strict=True))
-    steps = slow.adam_epoch(start, examples, gradient)
+    steps = slow.adam(start, examples, gradient)
     for k, expected in enumerate(steps, 1):
         probe = make(**PAPER_SCHEDULE).fit(data.select(range(k)))
         for name, value in parameters_of(probe).items():
@@ -271,6 +330,54 @@ def test_the_papers_epoch_step_by_step(words: bool, released: bool, rng: np.rand
     )
     known = sum(g is not None for _, tree in examples for g in tree.governors)
     assert probe.training_loss_ == pytest.approx([total / known], rel=1e-4)
+
+
+@pytest.mark.parametrize("decay", ["linear", "none"])
+@pytest.mark.parametrize("words", [False, True], ids=["attention", "words"])
+def test_how_the_learning_rate_falls(words: bool, decay: Any, rng: np.random.Generator) -> None:
+    """Three epochs of two batches are six steps: by default of sizes 6/6 to 1/6, also where they are standardized."""
+    stream = corpus(rng, (3, 1, 5, 2, 4), layers=1)
+    options: dict[str, Any] = {"batch_size": 3, "max_epochs": 3, "early_stopping": False, "shuffle": False}
+    options |= {"learning_rate": 0.03} | ({} if decay == "linear" else {"decay": "none"})
+    scale, vectors = 1.0, {}
+    trees, numbers = sentences_of(stream), [one for a in stream for one in plain(a)]
+    if words:
+        spelled = sorted({word for tree in trees for word in tree.words if word.lower() in VECTORS})
+        scale = slow.scale_of_vectors(VECTORS.lookup(spelled).tolist())
+        vectors = {word: (VECTORS.lookup([word])[0] * scale).tolist() for tree in trees for word in tree.words}
+
+    def make() -> Any:
+        return AttentionWordsProbe(VECTORS, bias=True, **options) if words else AttentionProbe(**options)
+
+    def standardized(probe: Any) -> Any:
+        """The weights as training sees them, for vectors times the scale."""
+        found = parameters_of(probe)
+        if words:
+            found["weight"] = found["weight"] / scale
+            found["root"] = found["root"] / ([scale] * VECTORS.dimension + [1])
+        return found
+
+    def gradient(parameters: Any, batch: Any) -> Any:
+        total: dict[str, Any] = {}
+        for i in batch:
+            gold = trees[i].governors
+            if words:
+                of_words = [vectors[word] for word in trees[i].words]
+                slopes = slow.words_gradient(parameters, numbers[i], of_words, gold)
+            else:
+                slopes = slow.attention_gradient(parameters, numbers[i], gold)
+            total = {name: total.get(name, 0) + slope / len(batch) for name, slope in slopes.items()}
+        return total
+
+    data = prepare(stream, dtype="float32")
+    start, probe = standardized(unmoved(make(), data)), make().fit(data)
+    batches = [[0, 1, 2], [3, 4]] * 3
+    falling = slow.adam(start, batches, gradient, rate=0.03, falling_over=6 if decay == "linear" else None)[-1]
+    for name, value in standardized(probe).items():
+        np.testing.assert_allclose(value, falling[name], atol=2e-5, err_msg=name)
+    # An epoch more is another schedule, and stopping early is not: the rate falls over `max_epochs` whatever happens.
+    longer = make().set_params(max_epochs=4).fit(data)
+    assert (abs(longer.training_loss_[1] - probe.training_loss_[1]) > 1e-6) is (decay == "linear")
 
 
 @each_probe
@@ -307,14 +414,18 @@ def test_a_constant_root_reads_no_special_token(rng: np.random.Generator) -> Non
         weights = np.array(a.numpy())
         weights[..., [0, -1]] = weights[..., [0, -1], :] = 0
         emptied.append(a.replace(weights=weights, normalized=False, measure="weight"))
-    special, constant = (
-        AttentionProbe(root=root, learning_rate=0.1, max_epochs=100).fit(train) for root in ("special", "constant")
+    own, special, constant = (
+        AttentionProbe(root=root, learning_rate=0.1, max_epochs=100).fit(train)
+        for root in ("weights", "special", "constant")
     )
-    assert (special.root_.shape, constant.root_.shape) == ((2,), (1,))
+    assert (own.root_.shape, special.root_.shape, constant.root_.shape) == ((16,), (2,), (1,))
+    assert np.argmax(own.root_) == 2  # of head 2-1, to the start
     assert_same(constant.predict_log_proba(emptied), constant.predict_log_proba(held_out))
-    assert constant.score(held_out) == special.score(held_out) == 1.0
-    pairs = zip(special.predict_log_proba(emptied), special.predict_log_proba(held_out), strict=True)
-    assert all(abs(a - b).max() > 0.1 for a, b in pairs)
+    for probe in (own, special, constant):
+        assert probe.score(held_out) == 1.0
+    for probe in (own, special):
+        pairs = zip(probe.predict_log_proba(emptied), probe.predict_log_proba(held_out), strict=True)
+        assert all(abs(a - b).max() > 0.1 for a, b in pairs)
 
 
 def test_control_targets(rng: np.random.Generator) -> None:
@@ -325,7 +436,10 @@ def test_control_targets(rng: np.random.Generator) -> None:
     plain_fit = AttentionProbe(max_epochs=5).fit(stream)
     same = AttentionProbe(max_epochs=5).fit(stream, gold)
     assert_same(weights_of(plain_fit), weights_of(same))
-    assert_same(weights_of(plain_fit), weights_of(AttentionProbe(max_epochs=5).fit(stream, map(np.array, gold))))
+    for kind in (np.int64, np.uint8):
+        arrays = (np.array(governors, kind) for governors in gold)
+        assert_same(weights_of(plain_fit), weights_of(AttentionProbe(max_epochs=5).fit(stream, arrays)))
+    assert plain_fit.score(stream, iter(gold)) == plain_fit.score(stream)
 
     itself = [tuple(range(1, len(tree) + 1)) for tree in trees]
     diagonal = [a.replace(weights=np.broadcast_to(np.eye(len(a.queries)), a.shape)) for a in stream]
@@ -343,7 +457,8 @@ def test_control_targets(rng: np.random.Generator) -> None:
 
 def test_the_best_epoch_on_the_development_part_is_kept(rng: np.random.Generator) -> None:
     train, development = corpus(rng, (4, 5, 6, 3) * 4), corpus(rng, (3, 5, 4, 1))
-    probe = AttentionWordsProbe(VECTORS, learning_rate=0.1, n_iter_no_change=4, max_epochs=30)
+    # A rate that does not depend on how many epochs there may be.
+    probe = AttentionWordsProbe(VECTORS, learning_rate=0.1, n_iter_no_change=4, max_epochs=30, decay="none")
     probe.fit(train, development=development)
     losses = probe.development_loss_
     assert len(losses) == len(probe.training_loss_) < 30
@@ -361,6 +476,90 @@ def test_the_best_epoch_on_the_development_part_is_kept(rng: np.random.Generator
     assert last.best_epoch_ == probe.best_epoch_
 
 
+@pytest.mark.parametrize("name", ["words", "words, bias", "words, constant root", "distance"])
+def test_vectors_of_any_length_train_alike(name: str, rng: np.random.Generator) -> None:
+    stream, held_out = corpus(rng, (4, 5, 6, 3) * 3), corpus(rng, (3, 1, 5))
+    longer = WordVectors(VECTORS.words, VECTORS.matrix * 7)
+    spelled = sorted({word for tree in sentences_of(stream) for word in tree.words if word.lower() in VECTORS})
+    scale = slow.scale_of_vectors(VECTORS.lookup(spelled).tolist())
+    scaled = WordVectors(VECTORS.words, VECTORS.matrix * np.float32(scale))
+
+    def fitted(vectors: WordVectors, standardize: bool) -> Any:
+        probe = PROBES[name]().set_params(vectors=vectors, standardize=standardize, max_epochs=3, batch_size=4)
+        return probe.fit(stream, development=held_out)
+
+    probe = fitted(VECTORS, True)
+    tables = probe.predict_log_proba(held_out)
+    assert_same(fitted(longer, True).predict_log_proba(held_out), tables, atol=1e-4)
+    # It is what training on vectors of length 1 gives, seen from the vectors as they are.
+    assert_same(fitted(scaled, False).predict_log_proba(held_out), tables, atol=1e-4)
+    assert max(abs(a - b).max() for a, b in zip(fitted(longer, False).predict_log_proba(held_out), tables)) > 1e-3
+    known = [
+        (table, j, g)
+        for table, tree in zip(tables, sentences_of(held_out), strict=True)
+        for j, g in enumerate(tree.governors)
+    ]
+    seen = -sum(table[j][g] for table, j, g in known) / len(known)
+    assert probe.development_loss_[probe.best_epoch_] == pytest.approx(seen, rel=1e-5)
+
+
+def test_vectors_of_words_that_none_knows_are_not_standardized(rng: np.random.Generator) -> None:
+    stream = corpus(rng, (3, 4, 5))
+    for vectors in (WordVectors(["elsewhere"], np.ones((1, 3))), WordVectors(VECTORS.words, VECTORS.matrix * 0)):
+        probe = DistanceWordsProbe(vectors, max_epochs=2).fit(stream)
+        assert all(np.isfinite(weight).all() for weight in weights_of(probe))
+        assert_same(weights_of(clone(probe).set_params(standardize=False).fit(stream)), weights_of(probe))
+
+
+def test_the_papers_schedule() -> None:
+    """One sentence a step, once, in order, at the released code's rate; vectors as they are is said beside it."""
+    assert PAPER_SCHEDULE == {
+        "batch_size": 1,
+        "learning_rate": 0.002,
+        "max_epochs": 1,
+        "decay": "none",
+        "early_stopping": False,
+        "shuffle": False,
+    }
+    for probe in (
+        AttentionProbe(**PAPER_SCHEDULE),
+        AttentionWordsProbe(VECTORS, standardize=False, **PAPER_SCHEDULE),
+        DistanceWordsProbe(VECTORS, standardize=False, **PAPER_SCHEDULE),
+    ):
+        assert PAPER_SCHEDULE.items() <= probe.get_params().items()
+    for words in (AttentionWordsProbe, DistanceWordsProbe):
+        assert words(VECTORS, **PAPER_SCHEDULE).standardize
+
+
+def test_training_that_diverges(maps: list[AttentionTensor], rng: np.random.Generator) -> None:
+    """Numbers that float32 cannot hold: in the first epoch nothing is left, later the best epoch before."""
+    probe = AttentionProbe(learning_rate=1e38, batch_size=2)
+    with pytest.raises(ValidationError, match="training diverged in epoch 1 \\(loss (nan|inf)\\); use a smaller"):
+        probe.fit(maps)
+    with pytest.raises(NotFittedError):
+        probe.predict(maps)
+    assert not hasattr(probe, "weight_")
+
+    ordinary, steps = torch.optim.Adam.step, iter(range(100))
+
+    def breaking(self: Any, *args: Any, **options: Any) -> Any:
+        found = ordinary(self, *args, **options)
+        if next(steps) == 7:  # the second of the third epoch
+            with torch.no_grad():
+                next(iter(self.param_groups[0]["params"])).fill_(torch.nan)
+        return found
+
+    probe = AttentionProbe(batch_size=2, learning_rate=0.01, decay="none", early_stopping=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim.Adam, "step", breaking)
+        with pytest.raises(
+            ValidationError, match="in epoch 3 \\(loss nan\\); use a smaller learning_rate than 0.01"
+        ) as caught:
+            probe.fit(maps)
+    assert caught.value.__notes__ == ["the probe has the weights of epoch 2, its best so far"]
+    assert_same(weights_of(probe), weights_of(clone(probe).set_params(max_epochs=2).fit(maps)))
+
+
 def test_when_training_stops(rng: np.random.Generator) -> None:
     """In planted maps each epoch improves the loss, but not by a tolerance that is large."""
     stream = planted(rng, [5] * 30)
@@ -368,7 +567,7 @@ def test_when_training_stops(rng: np.random.Generator) -> None:
         probe = AttentionProbe(tol=1e9, n_iter_no_change=patience).fit(stream)
         assert len(probe.training_loss_) == 1 + patience
         assert probe.best_epoch_ == patience
-    assert len(AttentionProbe(tol=0, n_iter_no_change=1).fit(stream).training_loss_) == 20
+    assert len(AttentionProbe(tol=0, n_iter_no_change=1).fit(stream).training_loss_) == 10
     assert len(AttentionProbe(max_epochs=2).fit(stream).training_loss_) == 2
     assert len(AttentionProbe(tol=1e9, early_stopping=False, max_epochs=7).fit(stream).training_loss_) == 7
 
@@ -389,7 +588,7 @@ def test_whole_documents_are_held_out_where_there_are_many(rng: np.random.Genera
 @pytest.mark.parametrize("document", [None, "d"])
 def test_what_is_held_out(document: str | None, rng: np.random.Generator) -> None:
     trees = [Sentence(["a"], document=document and f"{document}{i % 25}") for i in range(100)]
-    parts = [_estimator._dealt(trees, 0.2, seed) for seed in (0, 0, 1)]
+    parts = [_data.dealt(trees, 0.2, seed) for seed in (0, 0, 1)]
     assert parts[0] == parts[1] != parts[2]
     for train, held_out in parts:
         assert sorted(train + held_out) == list(range(100))
@@ -510,7 +709,7 @@ def test_a_part_of_the_data_is_the_data_of_the_part(maps: list[AttentionTensor])
         assert_same(weights_of(probe.fit(part)), weights_of(clone(probe).fit([maps[2], maps[4]])))
         assert_same(probe.predict_log_proba(part), probe.predict_log_proba([maps[2], maps[4]]))
     for wrong in ([], [6], [-1]):
-        with pytest.raises(SelectionError, match="there are sentences 0 to 5"):
+        with pytest.raises(SelectionError, match="sentences are chosen by number, from 0 to 5, at least one, but got"):
             data.select(wrong)
 
 
@@ -587,6 +786,129 @@ def test_temporary_files_vanish_without_a_word(
     assert not seen
 
 
+# Cross-fitting --------------------------------------------------------------------------------------------------------
+
+
+class Spy(AttentionProbe):
+    """Remembers what its clones are fitted on and what they predict."""
+
+    fits: list[list[Sentence]]
+    predictions: list[tuple[list[Sentence], list[Sentence]]]
+    targets: list[Any]
+
+    def fit(self, X: Any, y: Any = None, **options: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        self._own = list(X.sentences)
+        type(self).fits.append(self._own)
+        type(self).targets.append(y)
+        return super().fit(X, y, **options)
+
+    def predict(self, X: Any) -> Any:  # noqa: N803 - scikit-learn's name
+        type(self).predictions.append((self._own, list(X.sentences)))
+        return super().predict(X)
+
+
+@pytest.fixture
+def spy() -> type[Spy]:
+    Spy.fits, Spy.predictions, Spy.targets = [], [], []
+    return Spy
+
+
+def in_documents(rng: np.random.Generator, sizes: list[int], documents: int) -> list[AttentionTensor]:
+    """Sentences of documents that take turns."""
+    stream = corpus(rng, sizes, layers=1)
+    return [
+        a.replace(annotation=dataclasses.replace(a.annotation, document=f"d{i % documents}", id=str(i)))
+        for i, a in enumerate(stream)
+    ]
+
+
+@pytest.mark.parametrize("by", ["document", "sentence"])
+@pytest.mark.parametrize("folds", [2, 3, 7])
+def test_no_sentence_is_predicted_by_a_probe_that_saw_its_document(
+    spy: type[Spy], by: Any, folds: int, rng: np.random.Generator
+) -> None:
+    stream = in_documents(rng, [3, 2, 4, 5] * 5, 7)
+    trees = sentences_of(stream)
+    probe = spy(max_epochs=2)
+    scores = cross_fit(probe, stream, folds=folds, by=by)
+    assert not hasattr(probe, "weight_")
+    assert len(spy.fits) == len(spy.predictions) == folds
+    for seen, asked in spy.predictions:
+        if by == "document":
+            assert not {s.document for s in seen} & {s.document for s in asked}
+        assert sorted(int(s.id) for s in seen + asked) == list(range(20))
+    parts = [{s.document if by == "document" else s.id for s in asked} for _, asked in spy.predictions]
+    assert sum(map(len, parts)) == len(set().union(*parts)) == (7 if by == "document" else 20)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    # The governors are those of the probes, in the order of the sentences.
+    expected: dict[str, tuple[int, ...]] = {}
+    for seen, asked in spy.predictions:
+        fitted = AttentionProbe(max_epochs=2).fit([stream[int(s.id)] for s in seen])
+        expected |= {s.id: g for s, g in zip(asked, fitted.predict([stream[int(s.id)] for s in asked]), strict=True)}
+    alike = score_governors(trees, [expected[tree.id] for tree in trees], name="Spy")
+    assert scores.to_records() == alike.to_records()
+    assert (scores.correct(), scores.count()) == (alike.correct(), alike.count())
+    assert scores.name == "Spy"
+
+
+def test_cross_fitting_on_other_targets(spy: type[Spy], rng: np.random.Generator) -> None:
+    stream = in_documents(rng, [3, 2, 4, 5] * 3, 6)
+    trees = sentences_of(stream)
+    y = [[int(rng.integers(0, len(tree) + 1)) for _ in tree.words] for tree in trees]
+    scores = cross_fit(spy(max_epochs=2), stream, y, folds=3)
+    for seen, targets in zip(spy.fits, spy.targets, strict=True):
+        assert targets == [y[int(tree.id)] for tree in seen]
+    predicted = {s.id: g for (_, asked), part in zip(spy.predictions, _again(spy, stream, y), strict=True)
+                 for s, g in zip(asked, part, strict=True)}  # fmt: skip
+    right, words = slow.uas([predicted[tree.id] for tree in trees], y, [tree.relations for tree in trees])
+    assert (scores.correct(), scores.count()) == (right, words)
+
+
+def _again(spy: type[Spy], stream: Any, y: Any) -> Any:
+    for seen, asked in list(spy.predictions):
+        fitted = AttentionProbe(max_epochs=2).fit([stream[int(s.id)] for s in seen], [y[int(s.id)] for s in seen])
+        yield fitted.predict([stream[int(s.id)] for s in asked])
+
+
+def test_how_cross_fitting_deals(spy: type[Spy], rng: np.random.Generator) -> None:
+    stream = in_documents(rng, [3, 2, 4, 5] * 5, 10)
+
+    def parts(**options: Any) -> list[list[str]]:
+        spy.predictions.clear()
+        cross_fit(spy(max_epochs=1), prepare(stream), folds=5, **options)
+        return [[s.id for s in asked] for _, asked in spy.predictions]
+
+    assert parts() == parts(seed=0) != parts(seed=1)
+    trees = sentences_of(stream)
+    distance = cross_fit(DistanceWordsProbe(VECTORS, max_epochs=1), trees, folds=2)
+    assert (distance.sentences, distance.name) == (20, "DistanceWordsProbe")
+
+
+def test_cross_fitting_that_is_refused(spy: type[Spy], maps: list[AttentionTensor], rng: np.random.Generator) -> None:
+    stream = in_documents(rng, [3, 2, 4, 5], 3)
+    many = "folds must be from 2 to the number of documents, 3, but is {}; pass by='sentence'"
+    for arguments, options, text in (
+        ((stream,), {"folds": 4}, many.format(4)),
+        ((stream,), {}, many.format(5)),
+        ((stream,), {"folds": 1}, many.format(1)),
+        ((stream,), {"folds": 2.0}, many.format(2.0)),
+        ((stream,), {"folds": True}, many.format(True)),
+        (
+            (stream,),
+            {"folds": 5, "by": "sentence"},
+            "folds must be from 2 to the number of sentences, 4, but is 5",
+        ),
+        ((stream,), {"by": "word"}, "by must be one of 'document', 'sentence', but is 'word'"),
+        ((maps,), {}, "some sentences do not say which document they are of; pass by='sentence'"),
+        (([],), {}, "the stream gave no maps"),
+    ):
+        with pytest.raises(ValidationError) as caught:
+            cross_fit(spy(), *arguments, **options)
+        assert text in str(caught.value)
+    assert spy.fits == []
+    assert cross_fit(spy(max_epochs=1), maps, folds=6, by="sentence").sentences == 6
+
+
 # Interruption ---------------------------------------------------------------------------------------------------------
 
 
@@ -607,10 +929,11 @@ def interrupted(probe: Any, stream: Any, *, step: int) -> BaseException:
     return caught.value
 
 
+@pytest.mark.parametrize("name", ["attention", "words, bias", "distance"])
 @pytest.mark.parametrize("early_stopping", [True, False])
-def test_ctrl_c_leaves_the_best_epoch_so_far(early_stopping: bool, maps: list[AttentionTensor]) -> None:
+def test_ctrl_c_leaves_the_best_epoch_so_far(early_stopping: bool, name: str, maps: list[AttentionTensor]) -> None:
     """Five sentences to train on, or six, two a step: three steps an epoch; the eighth is in the third."""
-    probe = AttentionProbe(batch_size=2, early_stopping=early_stopping)
+    probe = PROBES[name]().set_params(batch_size=2, early_stopping=early_stopping, decay="none")
     error = interrupted(probe, maps, step=8)
     assert len(probe.training_loss_) == 2
     assert error.__notes__ == [f"the probe has the weights of epoch {probe.best_epoch_ + 1}, its best so far"]
@@ -855,6 +1178,12 @@ def test_targets_that_do_not_fit(maps: list[AttentionTensor]) -> None:
         ([(-2, 0, 0, 0), *gold[1:]], "the targets of sentence 0"),
         ([(0.5, 0, 0, 0), *gold[1:]], "the targets of sentence 0"),
         ([("a", 0, 0, 0), *gold[1:]], "the targets of sentence 0"),
+        ([(True, 0, 0, 0), *gold[1:]], "the targets of sentence 0"),
+        ([(0, (1, 2), 0, 0), *gold[1:]], "the targets of sentence 0"),
+        (3, "y must be a sequence, one entry a sentence, but is 3"),
+        ("gold", "y must be a sequence, one entry a sentence, but is one string 'gold'"),
+        ([*gold[:2], 5, *gold[3:]], "y of sentence 2 must be a sequence, one entry a word, but is 5"),
+        ([*gold[:2], None, *gold[3:]], "y of sentence 2 must be a sequence, one entry a word, but is None"),
     ):
         with pytest.raises(ValidationError, match=text):
             AttentionProbe(**PAPER_SCHEDULE).fit(maps, wrong)
@@ -863,6 +1192,9 @@ def test_targets_that_do_not_fit(maps: list[AttentionTensor]) -> None:
         probe.score(maps, gold[:2])
     with pytest.raises(ValidationError, match="y of sentence 0 are of 1 words but it has 4"):
         probe.score(maps, [(0,), *gold[1:]])
+    for call in (probe.score, probe.evaluate):
+        with pytest.raises(ValidationError, match="y must be a sequence, one entry a sentence, but is 3"):
+            call(maps, 3)
     with pytest.raises(ValidationError, match="y is for X, and development has gold of its own"):
         AttentionProbe().fit(maps, gold, development=maps)
 
@@ -877,17 +1209,84 @@ OPTIONS: list[tuple[str, Any, str]] = [
       for value in (0, 1, 1.5, None)),
     *(("tol", value, f"tol must be 0 or more, but is {value!r}") for value in (-0.1, "small", float("nan"))),
     ("decoding", "viterbi", "decoding must be one of 'argmax', 'tree', but is 'viterbi'"),
-    ("root", "first", "root must be one of 'special', 'constant', but is 'first'"),
+    ("decay", "cosine", "decay must be one of 'linear', 'none', but is 'cosine'"),
+    ("root", "first", "root must be one of 'weights', 'special', 'constant', but is 'first'"),
+    ("features", "log", "features must be one of 'attention', 'sqrt', but is 'log'"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "value", "text"), OPTIONS)
 def test_options_out_of_range(name: str, value: Any, text: str, maps: list[AttentionTensor]) -> None:
-    probes = [AttentionProbe(), AttentionWordsProbe(VECTORS)] + [DistanceWordsProbe(VECTORS)] * (name != "root")
+    probes = [AttentionProbe(), AttentionWordsProbe(VECTORS)] + [DistanceWordsProbe(VECTORS)] * (
+        name not in ("root", "features")
+    )
     for probe in probes:
         with pytest.raises(ValidationError) as caught:
             probe.set_params(**{name: value}).fit(maps)
         assert str(caught.value) == text
+
+
+@each_probe
+def test_numbers_of_numpy_as_options(make: Any, maps: list[AttentionTensor], tmp_path: Path) -> None:
+    options = {"seed": 3, "batch_size": 2, "max_epochs": 2, "n_iter_no_change": 1}
+    probe = make().set_params(**{name: np.int64(value) for name, value in options.items()}).fit(maps)
+    assert_same(weights_of(probe), weights_of(make().set_params(**options).fit(maps)))
+    probe.save(tmp_path / "probe")
+    found = type(probe).load(tmp_path / "probe")
+    assert {name: found.get_params()[name] for name in options} == options
+    with pytest.raises(ValidationError, match="seed must be a whole number from 0, but is -1"):
+        make().set_params(seed=np.int64(-1)).fit(maps)
+
+
+def test_parameters_changed_after_fitting(
+    maps: list[AttentionTensor], rng: np.random.Generator, tmp_path: Path
+) -> None:
+    wider = vectors_of(rng, dimension=5)
+    for name, changes in (
+        ("attention", {"root": "special"}),
+        ("attention", {"root": "constant"}),
+        ("attention, special root", {"root": "weights"}),
+        ("attention, constant root", {"root": "special"}),
+        ("words", {"bias": True}),
+        ("words, bias", {"bias": False}),
+        ("words, special root", {"root": "weights"}),
+        ("words", {"vectors": wider}),
+        ("distance", {"vectors": wider}),
+    ):
+        probe = PROBES[name]().set_params(max_epochs=1).fit(maps).set_params(**changes)
+        for call in (probe.predict, probe.predict_log_proba, probe.score, probe.evaluate):
+            with pytest.raises(
+                ValidationError, match="parameters were changed after the probe was fitted; fit it again"
+            ):
+                call(maps)
+        probe.fit(maps).predict(maps)
+    # What says how to train or to decode may change.
+    probe = PROBES["words"]().set_params(max_epochs=1).fit(maps)
+    tables = probe.predict_log_proba(maps)
+    probe.set_params(**PAPER_SCHEDULE, standardize=False, seed=9, decoding="tree")
+    assert_same(probe.predict_log_proba(maps), tables)
+
+
+def test_square_roots_of_negative_numbers(maps: list[AttentionTensor]) -> None:
+    weights = np.array(maps[2].numpy())
+    weights[1, 0, 3, 2] = -0.25
+    negative = [*maps[:2], maps[2].replace(weights=weights, normalized=False, measure="weight"), *maps[3:]]
+    text = (
+        "features='sqrt' needs maps without negative numbers, but those of sentence 2 go down to -0.25; "
+        "use features='attention', or give maps of attention weights"
+    )
+    for name in ("attention, square roots", "words, special root"):
+        probe = PROBES[name]().set_params(max_epochs=1)
+        calls = [lambda probe=probe: probe.fit(negative), lambda probe=probe: probe.fit(maps, development=negative)]
+        fitted = clone(probe).fit(maps)
+        calls += [lambda fitted=fitted: fitted.predict(negative), lambda fitted=fitted: fitted.score(negative)]
+        for call in calls:
+            with pytest.raises(MeasureError) as caught:
+                call()
+            assert str(caught.value) == text
+        assert not hasattr(probe, "weight_")
+        plain_features = clone(probe).set_params(features="attention").fit(negative)
+        assert all(np.isfinite(table).all() for table in plain_features.predict_log_proba(negative))
 
 
 def test_options_of_words(maps: list[AttentionTensor]) -> None:
@@ -896,6 +1295,8 @@ def test_options_of_words(maps: list[AttentionTensor]) -> None:
             Probe(None).fit(maps)
         with pytest.raises(ValidationError, match="root_vector must be one of 'aligned', 'released', but is 'last'"):
             Probe(VECTORS, root_vector="last").fit(maps)
+        with pytest.raises(ValidationError, match="standardize must be one of False, True, but is 'yes'"):
+            Probe(VECTORS, standardize="yes").fit(maps)
     with pytest.raises(ValidationError, match="bias must be one of False, True, but is 'no'"):
         AttentionWordsProbe(VECTORS, bias="no").fit(maps)
     with pytest.raises(ValidationError, match="dtype must be one of 'float16', 'float32', but is 'int8'"):

@@ -185,7 +185,7 @@ def test_the_constant_of_the_root_speaks_for_words_that_hang_on_it() -> None:
 
 def test_the_head_that_finds_governors_is_on_top() -> None:
     rng = np.random.default_rng(5)
-    probe = AttentionProbe(max_epochs=20).fit(planted(rng, [6] * 60))
+    probe = AttentionProbe(max_epochs=20, batch_size=4).fit(planted(rng, [6] * 60))
     found = probe.head_weights(planted(rng, [6] * 20))
     best = found.top(1)[0]
     assert (best.head, best.direction) == ("2-1", "from_dependent")
@@ -196,15 +196,15 @@ def test_the_head_that_finds_governors_is_on_top() -> None:
 
 
 def test_records_name_the_heads_and_files_give_them_back(tmp_path: Path) -> None:
-    stream = [dogs(layers=[4], heads=[9])]
+    stream = [dogs(layers=[4], heads=[9])] * 2
     found = by_hand(stream).head_weights(stream, punct="include")
     rows = found.to_records()
     assert [(row["head"], row["direction"], row["weight"]) for row in rows] == [
         ("5-10", "from_dependent", 1.0),
         ("5-10", "to_dependent", 2.0),
     ]
+    assert found.top(2) == tuple(HeadWeight(**row) for row in rows)
     assert list(rows[0]) == ["head", "direction", "weight", "margin", "standard_error"]
-    assert found.top(1) == (HeadWeight(**rows[0]),) or math.isnan(rows[0]["standard_error"])
     found.save(tmp_path / "weights.json")
     again = HeadWeights.load(tmp_path / "weights.json")
     assert again == found
@@ -212,10 +212,10 @@ def test_records_name_the_heads_and_files_give_them_back(tmp_path: Path) -> None
     assert again != dataclasses.replace(found, margin=found.margin + 1)
     assert again != "something else"
     assert not again.margin.flags.writeable
-    assert repr(found) == "HeadWeights(AttentionProbe, 1 layers x 1 heads, margins of 2 words in 1 sentences)"
+    assert repr(found) == "HeadWeights(AttentionProbe, 1 layers x 1 heads, margins of 4 words in 2 sentences)"
     assert str(found).splitlines()[2:] == [
-        "5-10   from_dependent     1.000   0.200  nan",
-        "5-10   to_dependent       2.000  -0.133  nan",
+        "5-10   from_dependent     1.000   0.200  0.000",
+        "5-10   to_dependent       2.000  -0.133  0.000",
         "All heads together: 0.067 nats.",
     ]
     nothing = dataclasses.replace(found, constant=math.nan)
@@ -241,7 +241,7 @@ def test_what_is_refused() -> None:
 
 
 def test_heads_of_a_real_model() -> None:
-    """In MiniLM 3-9 finds the nouns of determiners (58 of 100), and 1-3 and 2-9 look at the neighbours."""
+    """In MiniLM 3-9 finds the nouns of determiners; 2-9 attends to the next word, 1-3 to the previous one."""
     trees = [s for document in read_corefud(demo.corpus_path()) for s in document.sentences]
     data = prepare(Extractor.from_pretrained(demo.model_path()).extract(trees))
     probe = AttentionProbe().fit(data.select(range(42)))

@@ -20,7 +20,8 @@ from safetensors.numpy import save_file
 import bertattn
 from bertattn import AttentionTensor, Axis, DocumentWindow, Mention, Sentence
 from bertattn.errors import StorageError
-from bertattn.storage import _annotation_from_dict, _annotation_to_dict, load, save
+from bertattn.storage import load, save
+from bertattn.storage._tensors import annotation_from_dict, annotation_to_dict
 from bertattn.tensor import Source
 
 SENTENCE = Sentence(
@@ -196,10 +197,10 @@ def test_device(tmp_path: Path):
 )
 def test_annotation_survives_json(words, value):
     sentence = Sentence(tuple(words), metadata={"value": value})
-    plain = json.loads(json.dumps(_annotation_to_dict(sentence)))
-    assert _annotation_from_dict(plain) == sentence
+    plain = json.loads(json.dumps(annotation_to_dict(sentence)))
+    assert annotation_from_dict(plain) == sentence
     window = DocumentWindow((sentence,), (Mention(0, 1, "e"),))
-    assert _annotation_from_dict(json.loads(json.dumps(_annotation_to_dict(window)))) == window
+    assert annotation_from_dict(json.loads(json.dumps(annotation_to_dict(window)))) == window
 
 
 # Files that are not what they should be

@@ -52,7 +52,7 @@ Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 @app.command()
 def demo(out: Out = "demo-out", progress: Progress = True) -> None:
-    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Tables 1 and 2 of Clark et al. 2019."""
+    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Tables 1 to 3 of Clark et al. 2019."""
     with _plain_errors():
         from bertattn.demo import run
 
@@ -77,7 +77,7 @@ def report(
             metavar="FILE",
             exists=True,
             dir_okay=False,
-            help="A CoNLL-U file, for single heads and dependencies. May be given again.",
+            help="A CoNLL-U file, for single heads and dependencies, and for probes. May be given again.",
         ),
     ] = None,
     coref: Annotated[
@@ -89,7 +89,35 @@ def report(
             help="A file with coreference, CoNLL-U (CorefUD, GUM) or CoNLL-2012. May be given again.",
         ),
     ] = None,
+    train: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="A CoNLL-U file that probes are trained on. May be given again.",
+            show_default="four fifths of the treebank, in turn",
+        ),
+    ] = None,
+    vectors: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            exists=True,
+            dir_okay=False,
+            help="Word vectors for probes, as text: GloVe or word2vec.",
+            show_default="the model's own embeddings",
+        ),
+    ] = None,
     out: Out = "report-out",
+    run: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Keep what is computed there; the same command, stopped anywhere, goes on where it was.",
+            show_default="nothing is kept",
+        ),
+    ] = None,
     example: Annotated[
         str | None, typer.Option(help="The text of Figure 1.", show_default="first words of the text")
     ] = None,
@@ -118,15 +146,18 @@ def report(
     with _plain_errors():
         if not text and not treebank and not coref:
             raise InputError("there is nothing to read; give --text FILE, --treebank FILE, --coref FILE or several")
-        from bertattn.report import run
+        from bertattn import report as reports
 
         _say(
-            run(
+            reports.run(
                 model,
                 out,
                 text=text or (),
                 treebank=treebank or (),
                 coref=coref or (),
+                train=train or (),
+                vectors=vectors,
+                run=run,
                 example=example,
                 unit=unit,
                 max_tokens=max_tokens,

@@ -54,8 +54,8 @@ class HeadWeights(Result):
     differences of scores are those of ln p; so a margin is in nats, and all margins add up to `total`. It takes into
     account what a weight does not: how much attention there is, and where. Below 0 a head speaks against the governor.
 
-    A margin says what the probe does, not what the head knows: of two heads that attend alike, the probe may use either.
-    So a head with a margin of 0 may still find governors; `heads.score_relations` measures each head by itself.
+    A margin says what the probe does, not what the head knows: of two heads that attend alike, it may use either. So a
+    head with a margin of 0 may still find governors; `heads.score_relations` measures each head by itself.
 
     Args:
         probe: the kind of probe.

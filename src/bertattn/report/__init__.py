@@ -5,6 +5,7 @@ A report has sections, listed in `SECTIONS`: each is a function from results to 
 
 from __future__ import annotations
 
+import functools
 import os
 import shlex
 import time
@@ -17,20 +18,23 @@ from typing import TYPE_CHECKING, Any, Literal
 from bertattn import _files, _optional
 from bertattn.errors import InputError, StorageError, ValidationError
 from bertattn.inputs import TextPair
+from bertattn.report._keeping import Keeping
 from bertattn.report._parts import Picture, Results, Section, Shown, Table
+from bertattn.report._probes import Probing
 from bertattn.report._sections import SECTIONS, relation_settings
 
 if TYPE_CHECKING:
-    from bertattn.extract import Extractor, Input
+    from bertattn.extract import Extractor, Input, Stream
     from bertattn.heads import CoreferenceScores, RelationScores
-    from bertattn.report._corpus import Coreference, Corpus, Treebank
+    from bertattn.report._corpus import Coreference, Corpus, Treebank, Vectors
+    from bertattn.statistics import Summary
     from bertattn.tensor import AttentionTensor, Source
 
 PAGE = "index.html"
 RECORD = "report.json"
 DEFAULTS = {"unit": "segment", "seed": 0, "weighting": "sequence", "batch_size": 16}
 
-__all__ = ["SECTIONS", "Picture", "Report", "Results", "Section", "Shown", "Table", "run"]
+__all__ = ["SECTIONS", "Picture", "Probing", "Report", "Results", "Section", "Shown", "Table", "run"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,8 @@ def run(
     inputs: Sequence[Input] | None = None,
     treebank: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
     coref: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    train: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    vectors: str | os.PathLike[str] | None = None,
     example: str | TextPair | None = None,
     unit: Literal["segment", "line"] = "segment",
     max_tokens: int | None = None,
@@ -71,6 +77,7 @@ def run(
     revision: str | None = None,
     notes: Sequence[str] = (),
     command: str | None = None,
+    run: str | os.PathLike[str] | None = None,
     progress: bool = False,
 ) -> Report:
     """Write a report on a model's attention to a folder: `index.html`, which opens offline, figures, CSV and JSON.
@@ -85,12 +92,16 @@ def run(
         text: UTF-8 files, plain or `.gz`, as `readers.read_text` reads them: a paragraph or sentence a line, a blank
             line after each document.
         inputs: instead of `text`, anything that `Extractor.extract` takes.
-        treebank: CoNLL-U files, plain or `.gz`, for the section on dependency relations. Sentences that the model
-            cannot take are left out and listed.
+        treebank: CoNLL-U files, plain or `.gz`, for the sections on dependency relations and on probes. Sentences that
+            the model cannot take are left out and listed.
         coref: files with coreference, plain or `.gz`, for the section on it: CoNLL-U as in CorefUD and GUM, or
             CoNLL-2012, told apart by their content. Documents are cut at sentences into windows of at most 128 tokens
             (fewer where the model takes fewer), and all windows are read. Those that the model cannot take are left
             out and listed.
+        train: CoNLL-U files of another treebank, on which the probes are trained that are scored on `treebank`; none
+            means that each fifth of `treebank` is predicted by probes trained on the other four.
+        vectors: a text file of word vectors, GloVe's or word2vec's, for the probes that know words; None takes the
+            model's own input embeddings, reduced to 50 dimensions.
         example: the text of Figure 1, beside `text` or `inputs`; None takes the first words of the first input.
         unit: what of `text` is one input: "segment" is two consecutive passages of a document
             (`segments.paragraph_segments`, the paper's way); "line" is each line by itself, cut where it is longer
@@ -103,6 +114,9 @@ def run(
         device, dtype, revision: as for `Extractor.from_pretrained`.
         notes: paragraphs for the top of the page, such as what the text is.
         command: the command to print as the one that repeats the run; None puts `bertattn report` together.
+        run: a folder that keeps what is computed on the way, as `bertattn.RunFolder`s and JSON. The same call, however
+            it was stopped, goes on where it was, and gives the same bytes as one that was not stopped. A call with
+            other inputs or settings is refused what is there.
         progress: show a bar.
 
     Raises:
@@ -110,7 +124,8 @@ def run(
             or an option that does not go with another.
         ValidationError: an option that there is not.
         ModelError, ReaderError, FileNotFoundError: the model or a file cannot be read.
-        StorageError: `out` is a file or an empty name, or nothing can be written there.
+        StorageError: `out` is a file or an empty name, or nothing can be written there; `run` too, or what is there is
+            of another run.
         MissingExtraError: matplotlib is not installed.
 
     Examples:
@@ -128,7 +143,9 @@ def run(
     begun, started = time.perf_counter(), datetime.now(UTC)
     if not os.fspath(out):  # Path would read it as the current folder
         raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
-    paths, trees, entities = _paths(text), _paths(treebank), _paths(coref)
+    paths, trees, entities, others = _paths(text), _paths(treebank), _paths(coref), _paths(train)
+    given_vectors = [] if vectors is None else _paths(vectors)
+    keeping = Keeping(run, batch_size=batch_size, progress=progress)
     if not paths and inputs is None and not trees and not entities:
         raise InputError(
             "there is nothing to read; give text files (text=), inputs (inputs=), a treebank (treebank=) or documents "
@@ -150,6 +167,9 @@ def run(
         raise InputError(
             "example needs text beside it, which says which heads to show; give text files (text=) or inputs (inputs=)"
         )
+    for name, value in (("train", others), ("vectors", given_vectors)):
+        if value and not trees:
+            raise InputError(f"{name} is for probes, which are scored on a treebank; give one (treebank=)")
     loading = {"device": device, "dtype": dtype, "revision": revision}
     if isinstance(model, Extractor) and any(loading.values()):
         raise InputError(
@@ -157,8 +177,9 @@ def run(
         )
     if command is None and inputs is None and not isinstance(model, Extractor) and not isinstance(example, TextPair):
         options = loading | {"example": example, "unit": unit, "max_tokens": max_tokens, "count": count, "seed": seed}
-        options |= {"weighting": weighting, "batch_size": batch_size}
-        command = _command(model, out, {"text": paths, "treebank": trees, "coref": entities}, options)
+        options |= {"weighting": weighting, "batch_size": batch_size, "vectors": vectors, "run": run}
+        files = {"text": paths, "treebank": trees, "coref": entities, "train": others}
+        command = _command(model, out, files, options)
     with _files.all_or_nothing(Path(out)) as folder:
         ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
         if inputs is not None:
@@ -169,12 +190,16 @@ def run(
             )
         else:
             corpus = None
+        gold = _corpus.of_treebank(trees) if trees else None
+        to_train = _corpus.of_training(others, gold) if others and gold else None
         read = _Read(
             corpus,
-            _corpus.of_treebank(trees) if trees else None,
+            gold,
             _corpus.of_coreference(entities, ext) if entities else None,
+            to_train,
+            _corpus.of_vectors(given_vectors[0], gold, to_train) if given_vectors and gold else None,
         )
-        results = _measured(read, ext, weighting=weighting, batch_size=batch_size, progress=progress)
+        results = _measured(read, ext, keeping, weighting=weighting, batch_size=batch_size)
         record = _record(read, ext, results, command=command, weighting=weighting, batch_size=batch_size)
         highlights = _write(folder, results, record, notes=notes)
         times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - begun, 2)}
@@ -197,80 +222,99 @@ class _Read:
     corpus: Corpus | None
     treebank: Treebank | None
     coreference: Coreference | None
+    train: Treebank | None
+    vectors: Vectors | None
 
 
-def _measured(read: _Read, ext: Extractor, *, weighting: Any, batch_size: int, progress: bool) -> Results:
-    from bertattn.patterns import surface_patterns
-    from bertattn.report import _coreference
+def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, batch_size: int) -> Results:
+    from bertattn.report import _coreference, _probes
     from bertattn.report._sections import relation_examples
-    from bertattn.statistics import summarize
     from bertattn.windowing import windows
 
-    surface = example = relations = coreference = None
+    surface = example = relations = coreference = probing = None
     shown: tuple[AttentionTensor, ...] = ()
     pieces: tuple[AttentionTensor, ...] = ()
-    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
+    too_little: dict[str, str] = {}
     if read.corpus is not None:
-        surface = summarize(
-            ext.extract(read.corpus.inputs, on_too_long="truncate", **options), surface_patterns, weighting=weighting
-        )
+        summarized = functools.partial(_summarized, weighting=weighting)
+        surface = keeping.sum("surface", ext, read.corpus.inputs, summarized, on_too_long="truncate")
         example = None if read.corpus.example is None else ext(read.corpus.example)
     if read.treebank is not None:
         sentences = read.treebank.sentences
-        relations = _scored(ext.extract(sentences, on_too_long="skip", on_error="skip", **options), len(sentences))
+        scoring = functools.partial(_scored, sentences=len(sentences))
+        relations = keeping.sum("relations", ext, sentences, scoring, on_too_long="skip", on_error="skip")
+        if not relations.count():
+            raise InputError(
+                f"no word of the {len(sentences)} sentences of the treebank has a governor; give one whose column HEAD "
+                "is filled"
+            )
         left_out = {index for index, _ in relations.skipped}
         scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
         shown = tuple(ext(scored[i]) for i in relation_examples(relations))
     if read.coreference is not None:
         documents, tokens = read.coreference.documents, read.coreference.max_tokens
         cut = windows(documents, max_tokens=tokens, which="all")
-        coreference = _scored_mentions(ext.extract(cut, on_too_long="skip", on_error="skip", **options), tokens)
+        coreference = keeping.sum("coreference", ext, cut, _scored_mentions, on_too_long="skip", on_error="skip")
+        if not coreference.count():
+            raise InputError(
+                f"no mention of the documents with coreference has an antecedent in its window of {tokens} tokens; "
+                "give documents in which mentions of one entity stand closer together"
+            )
         pieces = _coreference.examples(coreference, documents, ext, batch_size=batch_size)
-    return Results(surface, example, relations, shown, coreference, pieces)
+    if read.treebank is not None:
+        found = _probes.measured(
+            read.treebank.sentences,
+            None if read.train is None else read.train.sentences,
+            None if read.vectors is None else read.vectors.vectors,
+            ext,
+            keeping,
+            batch_size=batch_size,
+        )
+        if isinstance(found, str):
+            too_little["probes"] = found
+        else:
+            probing = found
+    return Results(surface, example, relations, shown, coreference, pieces, probing, too_little)
 
 
-def _scored(stream: Any, sentences: int) -> RelationScores:
+def _summarized(stream: Stream, /, *, weighting: Any) -> Summary:
+    from bertattn.patterns import surface_patterns
+    from bertattn.statistics import summarize
+
+    return summarize(stream, surface_patterns, weighting=weighting)
+
+
+def _scored(stream: Stream, /, *, sentences: int) -> RelationScores:
     from bertattn.heads import score_relations
 
     try:
-        relations = score_relations(stream, on_error="skip")
+        return score_relations(stream, on_error="skip")
     except ValidationError:
         if len(stream.skipped) < sentences:
             raise
         raise InputError(
             f"the model can take none of the {sentences} sentences of the treebank: {stream.skipped[0].reason}"
         ) from None
-    if not relations.count():
-        raise InputError(
-            f"no word of the {sentences} sentences of the treebank has a governor; give one whose column HEAD is filled"
-        )
-    return relations
 
 
-def _scored_mentions(stream: Any, max_tokens: int) -> CoreferenceScores:
+def _scored_mentions(stream: Stream, /) -> CoreferenceScores:
     from bertattn.heads import score_coreference
 
     try:
-        scores = score_coreference(stream, on_error="skip")
+        return score_coreference(stream, on_error="skip")
     except ValidationError:
         if not stream.skipped:
             raise
         raise InputError(
             f"the model can take no window of the documents with coreference: {stream.skipped[0].reason}"
         ) from None
-    if not scores.count():
-        raise InputError(
-            f"no mention of the documents with coreference has an antecedent in its window of {max_tokens} tokens; "
-            "give documents in which mentions of one entity stand closer together"
-        )
-    return scores
 
 
 def _record(
     read: _Read, ext: Extractor, results: Results, *, command: str | None, weighting: str, batch_size: int
 ) -> dict[str, Any]:
     """What another person needs to repeat the run, as JSON can hold it."""
-    from bertattn.report import _coreference, _provenance
+    from bertattn.report import _coreference, _probes, _provenance
 
     surface, relations, coreference = results.surface, results.relations, results.coreference
     source = _one_source(results)
@@ -282,6 +326,7 @@ def _record(
         "machine": _provenance.machine(ext),
         "versions": _provenance.versions(),
         "missing": [section.name for section in SECTIONS if not section.is_ready(results)],
+        "too_little": dict(results.too_little),
     }
     if read.corpus is not None and surface is not None:
         record["settings"] |= {"statistics": "bertattn.patterns.surface_patterns", "weighting": weighting}
@@ -311,6 +356,12 @@ def _record(
             "skipped": _listed(coreference.skipped),
         }
         record["settings"]["coreference"] = _coreference.settings(coreference)
+    if results.probes is not None:
+        record["probes"] = _probes.record(results.probes) | {
+            "train": None if read.train is None else read.train.record | {"skipped": _listed(results.probes.skipped)},
+            "vectors": None if read.vectors is None else read.vectors.record,
+        }
+        record["settings"]["probes"] = dict(results.probes.settings)
     return record
 
 
@@ -352,11 +403,25 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
     if results.coreference is not None:
         results.coreference.to_csv(folder / "coreference_scores.csv")
         results.coreference.save(folder / "coreference_scores.json")
+    if results.probes is not None:
+        results.probes.table().save(folder / "table3.json")
+        for kind, runs in results.probes.scores.items():
+            if kind in results.probes.head_weights:
+                file = f"probe_{kind.replace(' + ', '_')}"
+                runs[0].to_csv(folder / f"{file}.csv")
+                runs[0].save(folder / f"{file}.json")
+                results.probes.head_weights[kind].to_csv(folder / f"{file}_heads.csv")
+                results.probes.head_weights[kind].save(folder / f"{file}_heads.json")
     model = record["model"]
     name = model["name"] or model["architecture"]
     title = f"What {Path(name).name if Path(name).is_dir() else name} attends to"
     page = _page.page(
-        title=title, lead=[*notes, _lead(results, record)], sections=sections, images=images, record=record
+        title=title,
+        lead=[*notes, _lead(results, record)],
+        sections=sections,
+        images=images,
+        record=record,
+        too_little=results.too_little,
     )
     _files.write_whole(folder / PAGE, page)
     return tuple(line for _, shown in sections if shown for line in shown.highlights)
@@ -378,6 +443,8 @@ def _lead(results: Results, record: dict[str, Any]) -> str:
             f"{_many(relations.sentences, 'sentence')} of a treebank with {relations.count():,} words "
             f"({len(relations.skipped) or 'none'} left out)"
         )
+        if results.probes is not None and results.probes.trained_on is not None:
+            ran[-1] += f", with probes trained on {_many(results.probes.trained_on, 'sentence')} of another"
     if coreference is not None:
         ran.append(
             f"{_many(coreference.baselines.windows, 'window')} of {_many(len(coreference.documents), 'document')} with "

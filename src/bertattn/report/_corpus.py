@@ -19,6 +19,7 @@ from bertattn.segments import paragraph_segments
 if TYPE_CHECKING:
     from bertattn.annotation import Document, Sentence
     from bertattn.extract import Extractor, Input
+    from bertattn.vectors import WordVectors
 
 # Figure 1 is legible only for a short text.
 EXAMPLE_WORDS = 20
@@ -117,6 +118,35 @@ def of_treebank(paths: Sequence[Path]) -> Treebank:
     if not sentences:
         raise InputError(f"there is no sentence in {', '.join(map(str, paths))}; is it a CoNLL-U file?")
     return Treebank(sentences, {"files": files})
+
+
+def of_training(paths: Sequence[Path], treebank: Treebank) -> Treebank:
+    """What probes are trained on: none of the files that they are scored on."""
+    train = of_treebank(paths)
+    scored = {file["sha256"] for file in treebank.record["files"]}
+    for file in train.record["files"]:
+        if file["sha256"] in scored:
+            raise InputError(
+                f"{file['path']} is both to train on and to score, where probes would be scored on what they have "
+                "learned; give another file to train on (--train, train=), or none: then each fifth is predicted by "
+                "probes trained on the others"
+            )
+    return train
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """The word vectors of a report, and the file that they were read from."""
+
+    vectors: WordVectors
+    record: dict[str, Any]
+
+
+def of_vectors(path: Path, *treebanks: Treebank | None) -> Vectors:
+    """The vectors of the words of treebanks."""
+    _check_file(path)
+    sentences = [sentence for one in treebanks if one is not None for sentence in one.sentences]
+    return Vectors(readers.read_word_vectors(path, sentences), {"file": file_record(path)})
 
 
 @dataclass(frozen=True)

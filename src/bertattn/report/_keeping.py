@@ -47,6 +47,7 @@ class Keeping:
         self.folder = None if folder is None else Path(folder)
         if self.folder is not None and self.folder.exists() and not self.folder.is_dir():
             raise StorageError(f"{self.folder} is a file; name a folder to keep the run in")
+        self.progress = progress
         self._options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
 
     def sum(

@@ -20,6 +20,7 @@ def page(
     sections: Sequence[tuple[Section, Shown | None]],
     images: Mapping[str, bytes],
     record: Mapping[str, Any],
+    too_little: Mapping[str, str] | None = None,
 ) -> str:
     """The page.
 
@@ -29,6 +30,7 @@ def page(
         sections: each with what it shows, or None where its input is missing.
         images: the SVG of each picture, by name.
         record: what `report.json` says of the run, without its times.
+        too_little: of sections whose input was given but was not enough, by name, why.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -41,6 +43,7 @@ def page(
         sections=sections,
         images={name: base64.b64encode(svg).decode() for name, svg in images.items()},
         record=record,
+        too_little=too_little or {},
         settings=_flat(record),
         highlights=[line for _, shown in sections if shown is not None for line in shown.highlights],
     )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from bertattn.errors import ValidationError
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from bertattn.heads import CoreferenceScores, RelationScores
+    from bertattn.report._probes import Probing
     from bertattn.statistics import Summary
     from bertattn.tensor import AttentionTensor
 
@@ -41,6 +42,8 @@ class Results:
         relation_examples: the maps of some of its sentences.
         coreference: `heads.score_coreference` over the documents with coreference.
         coreference_examples: the maps of some short pieces of them.
+        probes: probes and baselines on the treebank.
+        too_little: of sections whose input was given but was not enough, by name, why.
     """
 
     surface: Summary | None = None
@@ -49,6 +52,8 @@ class Results:
     relation_examples: tuple[AttentionTensor, ...] = ()
     coreference: CoreferenceScores | None = None
     coreference_examples: tuple[AttentionTensor, ...] = ()
+    probes: Probing | None = None
+    too_little: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -107,19 +107,48 @@ class _Maps:
 
     scored: Callable[[], ProbeData]
     train: Callable[[], ProbeData] | None
-    by: Literal["document", "sentence"]
     depends_on: Mapping[str, Any]
 
-    def fitted(self, probe: Any) -> Any:
+
+class _Fit:
+    """One probe on the maps of one model, fitted only where what it gives is not kept."""
+
+    def __init__(self, file: str, probe: Any, maps: _Maps, keeping: Keeping) -> None:
+        self._file, self._probe, self._maps, self._keeping = file, probe, maps, keeping
+
+    @functools.cached_property
+    def _fitted(self) -> Any:
         from sklearn.base import clone
 
-        return clone(probe).fit((self.train or self.scored)())
+        return clone(self._probe).fit((self._maps.train or self._maps.scored)())
 
-    def scores(self, probe: Any, fitted: Callable[[], Any]) -> GovernorScores:
-        if self.train is None:
-            return cross_fit(probe, self.scored(), folds=FOLDS, by=self.by, seed=SEED)
-        scores: GovernorScores = fitted().evaluate(self.scored())
-        return scores
+    def scores(self, name: str) -> GovernorScores:
+        """The governors of the sentences, by this probe or, without others to train on, by those of the other folds."""
+
+        def make() -> GovernorScores:
+            data = self._maps.scored()
+            if self._maps.train is not None:
+                return self._fitted.evaluate(data)  # type: ignore[no-any-return]
+            return cross_fit(
+                self._probe, data, folds=FOLDS, by=_fold_by(data.sentences), seed=SEED, progress=self._keeping.progress
+            )
+
+        depends_on = self._depends_on | {"folds": None if self._maps.train is not None else [FOLDS, SEED]}
+        scores = self._keeping.result(self._file, GovernorScores, depends_on, make)
+        return dataclasses.replace(scores, name=name)
+
+    def weights(self) -> HeadWeights:
+        """What the probe uses; without others to train on that of one which was trained on all sentences."""
+        return self._keeping.result(
+            f"{self._file}-weights",
+            HeadWeights,
+            self._depends_on,
+            lambda: self._fitted.head_weights(self._maps.scored()),
+        )
+
+    @property
+    def _depends_on(self) -> dict[str, Any]:
+        return {**self._maps.depends_on, "probe": _described(self._probe)}
 
 
 def measured(
@@ -130,7 +159,6 @@ def measured(
     keeping: Keeping,
     *,
     batch_size: int,
-    progress: bool,
 ) -> Probing | str:
     """All rows of Table 3; or why there are none.
 
@@ -140,19 +168,17 @@ def measured(
         vectors: of words; None takes the model's own.
         ext: the trained model.
         keeping: where results are kept.
-        batch_size, progress: of extraction.
+        batch_size: how many sentences run together.
 
     Raises:
         InputError: the model can take none of the sentences to train on.
         StorageError, OSError: as `Keeping`.
     """
     maps = _maps("attention", ext, sentences, train, keeping)
-    data = maps.scored()
-    if len(data) < FEWEST:
-        return f"{len(data)} sentences of the treebank have trees, and it takes {FEWEST} to train probes"
-    others = None if maps.train is None else maps.train()
-    if others is not None and len(others) < FEWEST:
-        return f"{len(others)} sentences to train on have trees, and it takes {FEWEST} to train probes"
+    data, others = maps.scored(), None if maps.train is None else maps.train()
+    for one, which in ((data, "of the treebank"), (others, "to train on")):
+        if one is not None and len(one) < FEWEST:
+            return f"{len(one)} sentences {which} have trees, and it takes {FEWEST} to train probes"
     seen = {"treebank": data} | ({} if others is None else {"train": others})
     if vectors is None:
         vectors = ext.word_vectors([sentence for one in seen.values() for sentence in one.sentences])
@@ -160,42 +186,43 @@ def measured(
         if not dimension:
             return "the model's tokenizer can spell none of its words, so that they have no vectors"
         vectors = vectors.reduced(dimension)
+    progress = keeping.progress and train is not None  # of cross-fitting there is one bar over its parts
     root: Literal["weights", "constant"] = "weights" if data.has_start or data.has_end else "constant"
     attention = AttentionProbe(root=root, progress=progress)
     words = AttentionWordsProbe(vectors, root=root, progress=progress)
     distance = DistanceWordsProbe(vectors, progress=progress)
     structural = StructuralProbe(layer=max(1, round(DEPTH * len(data.layers))), progress=progress)
     left_out: dict[str, str] = {}
-
     found: dict[str, tuple[GovernorScores, ...]] = {}
-    found[BASELINE] = (score_governors(data.sentences, [right_branching(one) for one in data.sentences]),)
-    found[DISTANCE] = (_kept_scores("distance-words", distance, maps, keeping),)
+    branching = [right_branching(sentence) for sentence in data.sentences]
+    found[BASELINE] = (score_governors(data.sentences, branching, name=BASELINE),)
+    found[DISTANCE] = (_Fit("distance-words", distance, maps, keeping).scores(DISTANCE),)
     try:
         found[RANDOM] = tuple(_of_random_weights(seed, words, ext, sentences, train, keeping) for seed in SEEDS)
     except ModelError as error:
         left_out[RANDOM] = str(error)
     weights = {}
     for name, probe in ((ATTENTION, attention), (WORDS, words)):
-        file, fitted = name.replace(" + ", "-"), functools.cache(functools.partial(maps.fitted, probe))
-        found[name] = (_kept_scores(file, probe, maps, keeping, fitted),)
-        depends_on = {**maps.depends_on, "probe": _described(probe)}
-        make = functools.partial(_weights_of, fitted, maps)
-        weights[name] = keeping.result(f"{file}-weights", HeadWeights, depends_on, make)
+        fit = _Fit(name.replace(" + ", "-"), probe, maps, keeping)
+        found[name], weights[name] = (fit.scores(name),), fit.weights()
     punct = _punct(data.sentences)
-    depends_on = {**maps.depends_on, "probe": _described(structural), "punct": punct}
-    by_distances: StructuralScores | None = None
     trees = [[sentence for sentence in one.sentences if _is_tree(sentence)] for one in seen.values()]
+    distances: StructuralScores | None = None
     if min(map(len, trees)) < FEWEST:
-        left_out[STRUCTURAL] = f"fewer than {FEWEST} sentences have one root and no word without a governor"
+        left_out[STRUCTURAL] = f"fewer than {FEWEST} sentences have a tree in which no word is without a governor"
     else:
-        make_distances = functools.partial(_structural, structural, trees, ext, punct, batch_size, progress)
         try:
-            by_distances = keeping.result("structural", StructuralScores, depends_on, make_distances)
+            distances = keeping.result(
+                "structural",
+                StructuralScores,
+                {**maps.depends_on, "probe": _described(structural), "punct": punct, "folds": [FOLDS, SEED]},
+                lambda: _structural(structural, *trees, ext=ext, punct=punct, batch_size=batch_size),
+            )
         except ModelError as error:
             left_out[STRUCTURAL] = str(error)
     settings = {
         "trained_on": "another treebank" if train is not None else f"{FOLDS - 1} of {FOLDS} parts",
-        "folds": None if train is not None else {"folds": FOLDS, "by": maps.by, "seed": SEED},
+        "folds": None if train is not None else {"folds": FOLDS, "by": _fold_by(data.sentences), "seed": SEED},
         "right_branching_last": "root",
         "random_weights": {"keep": "embeddings", "seeds": list(SEEDS)},
         DISTANCE: _described(distance),
@@ -205,8 +232,8 @@ def measured(
         "interval": {"method": "bootstrap over sentences", **INTERVAL},
     }
     return Probing(
-        {name: tuple(dataclasses.replace(one, name=name) for one in runs) for name, runs in found.items()},
-        by_distances,
+        found,
+        distances,
         weights,
         {name: vectors.coverage(one.sentences) for name, one in seen.items()},
         left_out,
@@ -219,20 +246,16 @@ def measured(
 def _maps(
     name: str, ext: Extractor, sentences: Sequence[Sentence], train: Sequence[Sentence] | None, keeping: Keeping
 ) -> _Maps:
-    """The maps of a model, of sentences that have a tree or part of one."""
     scored, depends_on = keeping.maps(f"{name}-maps", ext, sentences)
-    of_train = None
-    if train is not None:
-        of_train, more = keeping.maps(f"{name}-train-maps", ext, train)
-        depends_on = depends_on | more
-    by: Literal["document", "sentence"] = "sentence"
-    documents = {sentence.document for sentence in scored().sentences if _has_tree(sentence)}
-    if None not in documents and len(documents) >= FOLDS:
-        by = "document"
-    return _Maps(_with_trees(scored), None if of_train is None else _with_trees(of_train), by, depends_on)
+    if train is None:
+        return _Maps(_with_trees(scored), None, depends_on)
+    of_train, more = keeping.maps(f"{name}-train-maps", ext, train)
+    return _Maps(_with_trees(scored), _with_trees(of_train), {**depends_on, **more})
 
 
 def _with_trees(read: Callable[[], ProbeData]) -> Callable[[], ProbeData]:
+    """The maps of those sentences that have a tree, or part of one."""
+
     @functools.cache
     def select() -> ProbeData:
         try:
@@ -240,9 +263,20 @@ def _with_trees(read: Callable[[], ProbeData]) -> Callable[[], ProbeData]:
         except ValidationError as error:
             raise InputError(f"the model can take none of the sentences to train probes on: {error}") from None
         kept = [i for i, sentence in enumerate(data.sentences) if _has_tree(sentence)]
+        if not kept:
+            raise InputError(
+                f"no word of the {len(data)} sentences to train probes on has a governor; give a treebank whose column "
+                "HEAD is filled"
+            )
         return data.select(kept)
 
     return select
+
+
+def _fold_by(sentences: Sequence[Sentence]) -> Literal["document", "sentence"]:
+    """By document where there are enough."""
+    documents = {sentence.document for sentence in sentences}
+    return "document" if None not in documents and len(documents) >= FOLDS else "sentence"
 
 
 def _has_tree(sentence: Sentence) -> bool:
@@ -255,3 +289,275 @@ def _is_tree(sentence: Sentence) -> bool:
     except ValidationError:
         return False
     return True
+
+
+def _of_random_weights(
+    seed: int,
+    probe: AttentionWordsProbe,
+    ext: Extractor,
+    sentences: Sequence[Sentence],
+    train: Sequence[Sentence] | None,
+    keeping: Keeping,
+) -> GovernorScores:
+    """The probe on the attention of the model with random weights in all layers but the embeddings."""
+    from bertattn.interventions import randomize
+
+    maps = _maps(f"random-{seed}", randomize(ext, seed=seed), sentences, train, keeping)
+    return _Fit(f"random-{seed}", probe, maps, keeping).scores(RANDOM)
+
+
+def _structural(
+    probe: StructuralProbe,
+    sentences: Sequence[Sentence],
+    train: Sequence[Sentence] | None = None,
+    /,
+    *,
+    ext: Extractor,
+    punct: Literal["upos", "xpos", "include"],
+    batch_size: int,
+) -> StructuralScores:
+    """The probe's distances beside the trees, cross-fitted where there is nothing else to train on."""
+    from sklearn.base import clone
+
+    read = functools.partial(ext.hidden_states, layer=probe.layer or 0, batch_size=batch_size)
+    states = list(read(sentences))
+    predicted: list[Any] = [None] * len(states)
+    if train is not None:
+        predicted = clone(probe).fit(read(train)).predict(states)
+    else:
+        fold = _folds(sentences)
+        for k in range(FOLDS):
+            fitted = clone(probe).fit(state for state, of in zip(states, fold, strict=True) if of != k)
+            held_out = [i for i, of in enumerate(fold) if of == k]
+            for i, one in zip(held_out, fitted.predict([states[i] for i in held_out]), strict=True):
+                predicted[i] = one
+    return dataclasses.replace(score_structure(sentences, predicted, punct=punct), layer=probe.layer)
+
+
+def _folds(sentences: Sequence[Sentence]) -> list[int]:
+    """The part of each sentence, dealt out as `cross_fit` does."""
+    by_document = _fold_by(sentences) == "document"
+    names = [sentence.document if by_document else str(i) for i, sentence in enumerate(sentences)]
+    different = list(dict.fromkeys(names))
+    order = np.random.default_rng(SEED).permutation(len(different))
+    fold_of = dict(zip(different, (order % FOLDS).tolist(), strict=True))
+    return [fold_of[name] for name in names]
+
+
+def _punct(sentences: Sequence[Sentence]) -> Literal["upos", "xpos", "include"]:
+    """The tags by which the structural probe's trees leave out punctuation: those that every sentence has."""
+    if all(sentence.upos is not None for sentence in sentences):
+        return "upos"
+    return "xpos" if all(sentence.xpos is not None for sentence in sentences) else "include"
+
+
+def _described(probe: Any) -> dict[str, Any]:
+    """Class, parameters and word vectors of a probe, as JSON can hold them."""
+    parameters = probe.get_params(deep=False)
+    described = {"class": type(probe).__name__} | {k: v for k, v in parameters.items() if k not in BESIDE_THE_POINT}
+    vectors = parameters.get("vectors")
+    if vectors is None:
+        return described
+    return described | {"vectors": {name: getattr(vectors, name) for name in ("name", "dimension", "digest")}}
+
+
+def record(probing: Probing) -> dict[str, Any]:
+    """What was used and left out, as JSON can hold it."""
+    words = probing.scores[WORDS][0]
+    return {
+        "sentences_used": words.sentences,
+        "words_counted": words.count(),
+        "trained_on": probing.trained_on,
+        "coverage": {
+            name: {field: getattr(one, field) for field in ("tokens", "known_tokens", "types", "known_types")}
+            for name, one in probing.coverage.items()
+        },
+        "left_out": dict(probing.left_out),
+    }
+
+
+def section(results: Results) -> Shown:
+    """Table 3 of the paper with its figure, what the probes use, and what they find by relation."""
+    probing = given(results.probes)
+    table = probing.table()
+    words, alone = probing.scores[WORDS][0], probing.scores[ATTENTION][0]
+    comparisons = _comparisons(probing)
+    paper = ", ".join(f"{name} {PAPER[name]}" for name in PAPER)
+    pictures = (
+        Picture(
+            "table3",
+            _drawn(table),
+            "Words whose governor is found, with 95% intervals over sentences; the thin line joins the smallest and "
+            f"the largest of {len(SEEDS)} draws of random weights. The structural probe (hollow) finds edges without a "
+            "direction between words that are no punctuation, so it is not comparable. (Table 3 of Clark et al. 2019.)",
+            "Accuracy of probes and baselines at finding governors.",
+        ),
+        Picture(
+            "probe_weights",
+            _drawn_weights(probing),
+            "How much each head speaks for the right governor in each probe: the part of its score that comes from the "
+            "head, less the mean over all candidates, with attention from and to the word added up. Purple heads speak "
+            "for it, orange ones against it.",
+            "Grids of layers and heads, colored by how much each head speaks for the right governor.",
+        ),
+    )
+    names = [name for name in words.relation_names() if words.count(name) >= _fewest_words(words)][:TOP_RELATIONS]
+    return Shown(
+        text=(RULE, _training(probing), _words(probing), *_missing(probing)),
+        pictures=pictures,
+        tables=(
+            Table(
+                "table3",
+                f"Table 3 of Clark et al. 2019, on {table.count:,} words of {table.sentences:,} sentences. They report "
+                f"for BERT-base on the Penn Treebank, in percent: {paper}.",
+                [
+                    {
+                        "predictor": row.name,
+                        "measure": row.measure if row.comparable else f"{row.measure}, not comparable",
+                        "accuracy": row.accuracy,
+                        "low": row.low,
+                        "high": row.high,
+                        "draws": row.seeds,
+                        "smallest": row.smallest if row.seeds > 1 else float("nan"),
+                        "largest": row.largest if row.seeds > 1 else float("nan"),
+                    }
+                    for row in table.rows
+                ],
+                percent=("accuracy", "low", "high", "smallest", "largest"),
+                bars=("accuracy",),
+            ),
+            Table(
+                "probe_comparisons",
+                f"What {WORDS} finds more than others, in percentage points, paired by sentence; p by flipping signs of "
+                "sentences, by Holm's method for both.",
+                comparisons,
+                percent=("difference", "low", "high"),
+            ),
+            Table(
+                "probe_relations",
+                f"By relation, the {len(names)} most frequent ones with at least {_fewest_words(words)} words.",
+                [
+                    {"relation": name, "words": words.count(name)}
+                    | {column: value for one in (alone, words) for column, value in _of_relation(one, name).items()}
+                    for name in names
+                ],
+                percent=tuple(f"{name}{end}" for name in WEIGHED for end in ("", " low", " high")),
+                bars=WEIGHED,
+                aside=tuple(f"{name}{end}" for name in WEIGHED for end in (" low", " high")),
+            ),
+            Table(
+                "probe_heads",
+                f"The {TOP_HEADS} heads that speak most for the right governor in each probe, in nats.",
+                [
+                    {"probe": name, **dataclasses.asdict(head)}
+                    for name, weights in probing.head_weights.items()
+                    for head in weights.top(TOP_HEADS)
+                ],
+            ),
+        ),
+        highlights=(_highlight(table, comparisons),),
+    )
+
+
+RULE: Final = (
+    "A probe is trained to find each word's governor from the attention of all heads together: it weighs the heads, by "
+    "one number for each head and direction (attention), or by numbers that depend on the two words (attention + "
+    "words). UAS is the share of words whose governor it finds; the root counts, punctuation does not. A probe is "
+    "trained, so what it finds is not all the model's: the model with random weights and distance + words, which reads "
+    "no attention, say how much is the probe's own and the word vectors'."
+)
+
+
+def _training(probing: Probing) -> str:
+    if probing.trained_on is not None:
+        text = f"Probes are trained on {probing.trained_on:,} sentences of other files (--train). "
+    else:
+        by = probing.settings["folds"]["by"]
+        text = (
+            f"Without a treebank to train on (--train) each fifth of this one, parted by {by}, is predicted by probes "
+            "that were trained on the other four; the weights of heads are those of one probe that was trained on all "
+            "of it, and look larger than they are. "
+        )
+    return text + (
+        "Parameters are the library's defaults, which were fixed beforehand on the development part of English EWT "
+        f"(there they are a little too good). The structural probe reads layer {probing.settings[STRUCTURAL]['layer']}, "
+        f"{DEPTH} of the way up, fixed beforehand too. The last word of a right-branching tree is taken for the root. "
+        "Intervals are by bootstrap over sentences; they take the trained probes as given."
+    )
+
+
+def _words(probing: Probing) -> str:
+    vectors = probing.settings[WORDS]["vectors"]
+    known = {name: f"{one.token_fraction:.1%} of the words" for name, one in probing.coverage.items()}
+    of_train = f", and {known['train']} trained on" if "train" in known else ""
+    return (
+        f"Word vectors: {vectors['name']} ({vectors['dimension']} dimensions), which know {known['treebank']} of the "
+        f"treebank{of_train}."
+    ).replace("words of the treebank", "treebank's words")
+
+
+def _missing(probing: Probing) -> tuple[str, ...]:
+    return tuple(f"Left out: {name}, since {why}." for name, why in probing.left_out.items())
+
+
+def _comparisons(probing: Probing) -> list[dict[str, Any]]:
+    """Attention + words less each of the two that it is to be compared with; of several draws less their mean."""
+    right, count = probing.scores[WORDS][0].by_sentence()
+    against = {name: probing.scores[name] for name in (ATTENTION, RANDOM) if name in probing.scores}
+    others = [np.mean([one.by_sentence()[0] for one in runs], axis=0) for runs in against.values()]
+    differences = right[:, None] - np.stack(others, axis=1)
+    words = np.broadcast_to(count[:, None], differences.shape)
+    interval = bootstrap_ci(differences, words, **INTERVAL)
+    p = paired_permutation_test(differences, words, alternative="two-sided", seed=SEED).p
+    numbers = zip(interval.estimate, interval.low, interval.high, adjust_pvalues(p), strict=True)
+    return [
+        {
+            "predictor": WORDS,
+            "less": name,
+            "difference": float(difference),
+            "low": float(low),
+            "high": float(high),
+            "p": f"{value:.4f}",
+        }
+        for name, (difference, low, high, value) in zip(against, numbers, strict=True)
+    ]
+
+
+def _fewest_words(scores: GovernorScores) -> int:
+    """100 words, as the paper's code has it; fewer in a small treebank."""
+    return 100 if scores.count() >= 10_000 else 20
+
+
+def _of_relation(scores: GovernorScores, relation: str) -> dict[str, float]:
+    interval = scores.interval(relation, **INTERVAL)
+    name = str(scores.name)
+    return {name: float(interval.estimate), f"{name} low": float(interval.low), f"{name} high": float(interval.high)}
+
+
+def _drawn(table: ProbeTable) -> Figure:
+    figure = blank()
+    figure.set_size_inches(6.8, 1.2 + 0.34 * len(table.rows))
+    figures.probe_figure(table, ax=figure.subplots())
+    return figure
+
+
+def _drawn_weights(probing: Probing) -> Figure:
+    figure = blank()
+    layers, heads = next(iter(probing.head_weights.values())).margin.shape[1:]
+    figure.set_size_inches(max(3.2, 1.6 + 0.4 * heads), 2 * max(2.4, 1.0 + 0.34 * layers))
+    for ax, (name, weights) in zip(figure.subplots(2), probing.head_weights.items(), strict=True):
+        figures.probe_weights(weights, ax=ax).set_title(name)
+    return figure
+
+
+def _highlight(table: ProbeTable, comparisons: Sequence[Mapping[str, Any]]) -> str:
+    """What the heads find together, and how much of that is not the probe's."""
+    words = table[WORDS]
+    said = ", ".join(f"{row.name} {row.accuracy:.1%}" for row in table.rows if row.comparable and row.name != WORDS)
+    least = comparisons[-1]
+    return (
+        f"A probe on the attention of all heads and on words finds the governor of {words.accuracy:.1%} of "
+        f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}); others find: {said}. Less {least['less']} "
+        f"it is {100 * least['difference']:+.1f} points (95% CI {100 * least['low']:+.1f} to "
+        f"{100 * least['high']:+.1f})."
+    )

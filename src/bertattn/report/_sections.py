@@ -15,7 +15,7 @@ import numpy as np
 from bertattn import _arrays, figures
 from bertattn.errors import SelectionError
 from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
-from bertattn.report import _coreference
+from bertattn.report import _coreference, _probes
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -405,6 +405,13 @@ SECTIONS: Final[tuple[Section, ...]] = (
         ("coreference",),
         "Give documents with coreference: --coref FILE, in CorefUD's CoNLL-U or CoNLL-2012 (in Python: coref=).",
         _coreference.section,
+    ),
+    Section(
+        "probes",
+        "Probes: what all heads know together",
+        ("probes",),
+        f"Give a treebank of at least {_probes.FEWEST} sentences: --treebank FILE, in CoNLL-U (in Python: treebank=).",
+        _probes.section,
     ),
 )
 """The sections of a report, in their order on the page."""

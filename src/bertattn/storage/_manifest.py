@@ -126,7 +126,7 @@ def checked_options(ext: Extractor, options: Mapping[str, Any]) -> dict[str, Any
         complete["layers"] = _arrays.plain(list(layers))
     ext.extract((), **complete)
     layers = _arrays.plain(complete["layers"])
-    complete["layers"] = [layers] if isinstance(layers, int) else layers
+    complete["layers"] = [layers] if isinstance(layers, int) else layers and sorted(set(layers))
     complete["batch_size"] = _arrays.plain(complete["batch_size"])
     return complete
 
