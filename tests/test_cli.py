@@ -84,6 +84,8 @@ def test_report_refuses_wrong_options_before_anything_is_loaded(tmp_path: Path) 
         (["--text", str(text), "--weighting", "none"], "'sequence', 'query'"),
         ([], "bertattn: there is nothing to read; give --text FILE, --treebank FILE, --coref FILE or several"),
         (["--coref", str(tmp_path / "none.conllu")], "does not exist"),
+        (["--train", str(tmp_path / "none.conllu")], "does not exist"),
+        (["--vectors", str(tmp_path)], "is a directory"),
     ]
     code = (
         "import sys\nfrom typer.testing import CliRunner\nfrom bertattn.cli import app\n"
@@ -100,6 +102,9 @@ def test_help_of_report_names_the_defaults() -> None:
     shown = runner.invoke(app, ["report", "--help"], env={"COLUMNS": "300"}).output
     for default in ("128", "all", "float32", "a GPU if there is one", "first words of the text"):
         assert f"({default})" in shown
+    for default in ("four fifths of the treebank, in turn", "the model's own embeddings", "nothing is kept"):
+        assert f"({default})" in shown
+    assert "Keep what is computed there; the same command, stopped anywhere, goes on where it was." in shown
     assert "--coref FILE" in " ".join(shown.split())
     assert "A file with coreference, CoNLL-U (CorefUD, GUM) or CoNLL-2012. May be given again." in shown
 

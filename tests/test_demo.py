@@ -15,7 +15,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from bertattn import demo, heads, readers, storage
+from bertattn import demo, heads, probes, readers, storage
 from bertattn.errors import ModelError, StorageError
 from bertattn.report import Report
 from bertattn.statistics import Summary
@@ -300,3 +300,18 @@ def test_the_coreference_of_the_corpus_gives_a_table_2_with_its_baselines(result
         for system, shown in (("same_head", "same head word"), ("rule_based", "rule-based")):
             assert float(rows[shown][name]) == baselines.accuracy(system, name)  # type: ignore[arg-type]
     assert float(rows["rule-based"]["all"]) > float(rows["same head word"]["all"]) > float(rows["chance"]["all"])
+
+
+def test_the_probes_of_the_corpus_give_a_table_3_with_its_baselines(result: Report) -> None:
+    found = result.results.probes
+    assert found is not None
+    with (result.folder / "table3.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["predictor"]: row for row in csv.DictReader(file)}
+    sentences = readers.read_conllu(demo.corpus_path())
+    branching = probes.score_governors(sentences, [heads.right_branching(sentence) for sentence in sentences])
+    assert float(rows["right-branching"]["accuracy"]) == branching.uas()
+    accuracy = {name: float(row["accuracy"]) for name, row in rows.items()}
+    assert accuracy["attention + words"] > accuracy["attention"] > accuracy["right-branching"]
+    assert accuracy["attention + words"] > accuracy["random-init attention + words"] + 0.2
+    assert found.settings["folds"]["by"] == "document"
+    assert {head.head for head in found.head_weights["attention"].top(3)} >= {"1-3", "2-9"}  # previous, next token

@@ -18,7 +18,13 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 PATHS = sorted(EXAMPLES.glob("*.ipynb"))
 # By hand, so that a figure which goes missing on a `--write` is noticed.
-FIGURES = {"00_quickstart": 3, "01_surface_patterns": 4, "02_dependency_heads": 4, "03_coreference_heads": 3}
+FIGURES = {
+    "00_quickstart": 3,
+    "01_surface_patterns": 4,
+    "02_dependency_heads": 4,
+    "03_coreference_heads": 3,
+    "04_probes": 4,
+}
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,9 @@ from bertattn import (
     Sentence,
     alignment,
     heads,
+    interventions,
     patterns,
+    probes,
     segments,
     statistics,
     windowing,
@@ -45,6 +48,7 @@ from bertattn.heads import (
     score_relations,
     selection,
 )
+from bertattn.vectors import WordVectors
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
@@ -52,7 +56,10 @@ TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
 
 def test_the_table_of_settings_names_real_options() -> None:
     """Every `function(option=` in the table exists, so a renamed option shows."""
-    homes = (alignment, patterns, segments, statistics, baselines, dependency, selection, windowing, heads, Extractor)
+    homes = (
+        *(alignment, patterns, segments, statistics, baselines, dependency, selection, windowing, heads, probes),
+        *(interventions, Extractor),
+    )
     found = re.findall(r"`(\w+)\((\w+)=", TABLE)
     assert len(found) >= 8
     for function, option in found:
@@ -488,6 +495,202 @@ def _() -> None:
     crossed = coreference_cross_fit(scores)
     assert crossed.picked_on == "other folds"
     assert crossed.row("head").accuracy == pytest.approx(same.accuracy - crossed.optimism)
+
+
+# As TREE, between [CLS] and [SEP], and its words as vectors; "swims" has none.
+N = len(TREE.words)
+VECTORS = WordVectors(
+    ["the", "fish", "today", "."], np.random.default_rng(1).standard_normal((4, 2)).astype(np.float32), name="two"
+)
+
+
+def framed(*, seed: int = 0) -> AttentionTensor:
+    weights = np.random.default_rng(seed).dirichlet(np.full(N + 2, 0.3), size=(2, 3, N + 2))
+    axis = Axis(["[CLS]", *TREE.words, "[SEP]"], roles=["cls", *[None] * N, "sep"], unit="word")
+    return AttentionTensor(weights.astype(np.float32), axis, annotation=TREE)
+
+
+FRAMED = framed()
+A: Any = FRAMED.numpy().astype(np.float16).astype(np.float64).reshape(6, N + 2, N + 2)  # as kept for training
+UNTRAINED: dict[str, Any] = {"early_stopping": False, "max_epochs": 1, "learning_rate": 1e-12}
+
+
+def with_weights(probe: Any) -> Any:
+    """The probe with random numbers in place of what it learned."""
+    probe.fit([FRAMED], None)
+    rng = np.random.default_rng(2)
+    for name in ("weight_", "bias_", "root_", "hidden_weight_", "hidden_bias_", "output_weight_", "output_bias_"):
+        if getattr(probe, name, None) is not None:
+            setattr(probe, name, rng.standard_normal(getattr(probe, name).shape).astype(np.float32))
+    return probe
+
+
+def log_softmax(scores: list[list[float]]) -> Any:
+    return np.array([[s - math.log(sum(map(math.exp, one))) for s in one] for one in scores])
+
+
+def pairs(j: int, *, released: bool) -> list[list[float]]:
+    """The vectors of word j and of each candidate, the root first, side by side."""
+    own, *others = ([float(x) for x in e] for e in (VECTORS.lookup([TREE.words[j]])[0], *VECTORS.lookup(TREE.words)))
+    zeros = [0.0, 0.0]
+    return [*[own + e for e in others], zeros + zeros] if released else [own + e for e in (zeros, *others)]
+
+
+def published_scores(weights: Any, root: Any) -> list[list[float]]:
+    """`weights(j, c)` has a number for each map and each transposed map; `root` two numbers for [CLS] and [SEP]."""
+    maps = [*A, *(a.T for a in A)]
+    scores = []
+    for j in range(N):
+        of_root = [root[0] * a[j + 1, 0] + root[1] * a[j + 1, N + 1] for a in maps]
+        features = [of_root, *([a[j + 1, c + 1] for a in maps] for c in range(N))]
+        scores.append([sum(w * f for w, f in zip(weights(j, c), features[c], strict=True)) for c in range(N + 1)])
+    return scores
+
+
+def same_probabilities(probe: Any, scores: list[list[float]]) -> None:
+    np.testing.assert_allclose(probe.predict_log_proba([FRAMED])[0], log_softmax(scores), atol=1e-4)
+
+
+@row("a constant in the weights that heads have for two words (section 5)")
+def _() -> None:
+    for bias in (False, True):
+        probe = with_weights(probes.AttentionWordsProbe(VECTORS, bias=bias, root="special", **UNTRAINED))
+        constant = probe.bias_ if bias else np.zeros(12)
+        assert (probe.bias_ is not None) == bias
+
+        def weights(j: int, c: int, probe: Any = probe, constant: Any = constant) -> Any:
+            return probe.weight_ @ pairs(j, released=False)[c] + constant
+
+        same_probabilities(probe, published_scores(weights, probe.root_))
+
+
+def same_for_all(weights: Any, j: int, c: int) -> Any:
+    return weights
+
+
+@row("what stands for the root in a probe")
+def _() -> None:
+    found = {root: with_weights(probes.AttentionProbe(root=root, **UNTRAINED)) for root in ("special", "constant")}  # type: ignore[arg-type]
+    special, constant, own = *found.values(), with_weights(probes.AttentionProbe(**UNTRAINED))
+    for probe in (special, constant, own):
+        scores = published_scores(functools.partial(same_for_all, probe.weight_.ravel()), special.root_)
+        for j in range(N):
+            if probe is constant:
+                scores[j][0] = probe.root_[0]
+            if probe is own:
+                ends = [A[:, j + 1, 0], A[:, j + 1, N + 1], A[:, 0, j + 1], A[:, N + 1, j + 1]]
+                scores[j][0] = sum(w * a for w, a in zip(probe.root_, np.concatenate(ends), strict=True))
+        same_probabilities(probe, scores)
+
+
+@row("the root's word vector")
+def _() -> None:
+    for option, released in (("aligned", False), ("released", True)):
+        probe = with_weights(
+            probes.AttentionWordsProbe(VECTORS, root_vector=option, bias=True, root="special", **UNTRAINED)  # type: ignore[arg-type]
+        )
+
+        def weights(j: int, c: int, probe: Any = probe, released: bool = released) -> Any:
+            return probe.weight_ @ pairs(j, released=released)[c] + probe.bias_
+
+        same_probabilities(probe, published_scores(weights, probe.root_))
+        without = with_weights(probes.DistanceWordsProbe(VECTORS, root_vector=option, **UNTRAINED))  # type: ignore[arg-type]
+        scores = []
+        for j in range(N):
+            distances = [[0.0] * 7 + [1.0]] + [
+                [max(c - j, 0) / N, max(j - c, 0) / N, *(float(c - j == k) for k in (0, -1, 1, -2, 2)), 0.0]
+                for c in range(N)
+            ]
+            inputs = [[*d, *e] for d, e in zip(distances, pairs(j, released=released), strict=True)]
+            hidden = [np.tanh(without.hidden_weight_ @ x + without.hidden_bias_) for x in inputs]
+            scores.append([float(without.output_weight_ @ h + without.output_bias_[0]) for h in hidden])
+        same_probabilities(without, scores)
+
+
+@row("how a probe is trained")
+def _() -> None:
+    """Adam (Kingma and Ba 2015), sentence after sentence, from the same first weights."""
+    corpus = [framed(seed=seed) for seed in range(8)]
+    unmoved = probes.AttentionProbe(root="special", **probes.PAPER_SCHEDULE | {"learning_rate": 1e-12}).fit(corpus)
+    values = np.concatenate([unmoved.weight_.ravel(), unmoved.root_]).astype(np.float64)
+    mean, square = np.zeros(14), np.zeros(14)
+    for step, attention in enumerate(corpus, 1):
+        a: Any = attention.numpy().astype(np.float16).astype(np.float64).reshape(6, N + 2, N + 2)
+        maps = np.concatenate([a, a.swapaxes(1, 2)])
+        slope = np.zeros(14)
+        for j, governor in enumerate(TREE.governors or ()):
+            ends = [maps[:, j + 1, 0], maps[:, j + 1, N + 1]]
+            by_weight = [values[12] * ends[0] + values[13] * ends[1], *(maps[:, j + 1, c + 1] for c in range(N))]
+            scores = [float(values[:12] @ f) for f in by_weight]
+            for c, log_p in enumerate(log_softmax([scores])[0]):
+                by_root = [float(values[:12] @ end) * (c == 0) for end in ends]
+                slope += (math.exp(log_p) - (c == governor)) * np.concatenate([by_weight[c], by_root])
+        mean, square = 0.9 * mean + 0.1 * slope, 0.999 * square + 0.001 * slope**2
+        values -= 0.002 * (mean / (1 - 0.9**step)) / (np.sqrt(square / (1 - 0.999**step)) + 1e-8)
+    trained = probes.AttentionProbe(root="special", **probes.PAPER_SCHEDULE).fit(corpus)
+    assert abs(trained.weight_ - unmoved.weight_).max() > 0.01
+    np.testing.assert_allclose(np.concatenate([trained.weight_.ravel(), trained.root_]), values, atol=2e-5)
+    words = probes.AttentionWordsProbe(VECTORS, standardize=False, **probes.PAPER_SCHEDULE)
+    assert not words.get_params()["standardize"]
+    assert probes.AttentionProbe().early_stopping
+    assert probes.AttentionProbe().batch_size > 1
+
+
+@row("what a probe predicts")
+def _() -> None:
+    probe = with_weights(probes.AttentionProbe(**UNTRAINED))
+    likeliest = [list(one).index(max(one)) for one in probe.predict_log_proba([FRAMED])[0].tolist()]
+    assert probe.predict([FRAMED]) == [tuple(likeliest)]
+    assert any(governor == j for j, governor in enumerate(likeliest, 1))  # a word that is its own
+    (tree,) = probe.set_params(decoding="tree").predict([FRAMED])
+    assert tree.count(0) == 1
+    assert all(governor != j for j, governor in enumerate(tree, 1))
+
+
+@row("the UAS of a probe")
+def _() -> None:
+    right = total = 0
+    probe = with_weights(probes.AttentionProbe(**UNTRAINED))
+    corpus = [framed(seed=seed) for seed in range(7)]
+    for predicted in probe.predict(corpus):
+        for mine, gold, relation in zip(predicted, TREE.governors or (), TREE.relations or (), strict=True):
+            if relation != "punct":
+                right += mine == gold
+                total += 1
+    assert probe.score(corpus) == right / total
+    assert 100 * right // total < 100 * right / total  # what Python 2 prints, and what is right
+
+
+@row("words without a vector")
+def _() -> None:
+    assert VECTORS.lookup(["swims"]).tolist() == [[0, 0]]
+    assert VECTORS.lookup(["The"]).tolist() == VECTORS.lookup(["the"]).tolist() != [[0, 0]]
+
+
+@row("the last word of the right-branching baseline")
+def _() -> None:
+    assert probes.right_branching(TREE) == (2, 3, 4, 5, 0)
+    assert probes.right_branching(TREE, last="itself") == (2, 3, 4, 5, 5)
+
+
+@row("what the model of random weights keeps")
+def _() -> None:
+    model, _ = model_zoo.build("bert")
+    for keep, kept in (("embeddings", True), ("nothing", False)):
+        found = interventions.randomize(model, keep=keep, seed=0)  # type: ignore[arg-type]
+        for name, values in model.named_parameters():
+            if values.std() > 0:  # norms and biases are drawn as constants
+                same = bool((values == found.get_parameter(name)).all())
+                assert same == (kept and name.startswith("embeddings."))
+
+
+@row("the structural probe")
+def _() -> None:
+    rng = np.random.default_rng(0)
+    vectors = [(rng.standard_normal((N, 100)).astype(np.float32), TREE) for _ in range(4)]
+    for options, rank in (({}, 64), ({"rank": None}, 100)):
+        probe = probes.StructuralProbe(**options, max_epochs=1).fit(vectors)  # type: ignore[arg-type]
+        assert probe.projection_.shape == (rank, 100)
 
 
 @row("legend of the offsets in the notebook")

@@ -10,20 +10,24 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from bertattn import AttentionTensor, DocumentWindow, Sentence
+from bertattn import AttentionTensor, DocumentWindow, Sentence, alignment
 from bertattn.probes import AttentionProbe, AttentionWordsProbe, DistanceWordsProbe, _training, prepare
 from probes_zoo import WEIGHTS, random_map, sentence, sentences_of, slow_log_proba, vectors_of, with_weights
 from reference import probes as slow
 
 VECTORS = vectors_of(np.random.default_rng(0))
 seeds = st.integers(0, 2**32 - 1)
+attention_options = {
+    "root": st.sampled_from(["weights", "special", "constant"]),
+    "features": st.sampled_from(["attention", "sqrt"]),
+}
 probes = st.one_of(
-    st.builds(AttentionProbe, root=st.sampled_from(["special", "constant"])),
+    st.builds(AttentionProbe, **attention_options),
     st.builds(
         AttentionWordsProbe,
         st.just(VECTORS),
         bias=st.booleans(),
-        root=st.sampled_from(["special", "constant"]),
+        **attention_options,
         root_vector=st.sampled_from(["aligned", "released"]),
     ),
     st.builds(DistanceWordsProbe, st.just(VECTORS), root_vector=st.sampled_from(["aligned", "released"])),
@@ -108,9 +112,15 @@ def test_a_sentence_alone_and_padded_in_a_batch(probe: Any, stream: list[Attenti
         same(probe.predict_log_proba(data), together)
 
 
-@given(streams(), seeds, st.booleans())
-def test_heads_and_their_weights_in_another_order(stream: list[AttentionTensor], seed: int, words: bool) -> None:
-    probe = AttentionWordsProbe(VECTORS, bias=True) if words else AttentionProbe()
+def of_attention(words: bool, **options: Any) -> Any:
+    return AttentionWordsProbe(VECTORS, bias=True, **options) if words else AttentionProbe(**options)
+
+
+@given(streams(), seeds, st.booleans(), st.sampled_from(["weights", "special"]))
+def test_heads_and_their_weights_in_another_order(
+    stream: list[AttentionTensor], seed: int, words: bool, root: str
+) -> None:
+    probe = of_attention(words, root=root)
     data, probe = prepared(probe, stream, seed)
     expected = probe.predict_log_proba(data)
     layers, heads = stream[0].shape[:2]
@@ -124,13 +134,17 @@ def test_heads_and_their_weights_in_another_order(stream: list[AttentionTensor],
         probe.weight_, probe.bias_ = probe.weight_[both], probe.bias_[both]
     else:
         probe.weight_ = probe.weight_[:, order]
+    if root == "weights":
+        probe.root_ = probe.root_[np.concatenate([order + block * layers * heads for block in range(4)])]
     same(probe.predict_log_proba(prepare(moved, dtype="float32")), expected)
 
 
-@given(streams(), seeds, st.booleans())
-def test_attention_read_backwards_is_the_other_direction(stream: list[AttentionTensor], seed: int, words: bool) -> None:
+@given(streams(), seeds, st.booleans(), st.sampled_from(["weights", "special"]))
+def test_attention_read_backwards_is_the_other_direction(
+    stream: list[AttentionTensor], seed: int, words: bool, root: str
+) -> None:
     """Maps transposed, and w and u exchanged, give the same scores: each map is read from and to the dependent."""
-    probe = AttentionWordsProbe(VECTORS, bias=True) if words else AttentionProbe()
+    probe = of_attention(words, root=root)
     stream = [a for a in stream if a.unit == "word"]  # merging sums keys and averages queries
     assume(stream)
     data, probe = prepared(probe, stream, seed)
@@ -144,7 +158,38 @@ def test_attention_read_backwards_is_the_other_direction(stream: list[AttentionT
         probe.weight_, probe.bias_ = np.roll(probe.weight_, heads, 0), np.roll(probe.bias_, heads)
     else:
         probe.weight_ = probe.weight_[::-1]
+    if root == "weights":
+        probe.root_ = np.roll(probe.root_, 2 * heads, 0)
     same(probe.predict_log_proba(prepare(turned, dtype="float32")), expected)
+
+
+@given(streams(), seeds, st.booleans())
+def test_two_numbers_for_the_root_are_weights_of_its_own(stream: list[AttentionTensor], seed: int, words: bool) -> None:
+    """What the released code gives the root, a and b times the weights of words, root="weights" can say too."""
+    data, probe = prepared(of_attention(words, root="special"), stream, seed)
+    expected = probe.predict_log_proba(data)
+    general = with_weights(of_attention(words), stream, np.random.default_rng(seed))
+    start, end = probe.root_
+    if words:  # the root's vector is zero, so that its weights are those of the dependent, and the bias
+        of_dependent = np.hstack([probe.weight_[:, : VECTORS.dimension], probe.bias_[:, None]])
+        from_dependent, to_dependent = np.split(of_dependent, 2)
+        general.weight_, general.bias_ = probe.weight_, probe.bias_
+    else:
+        from_dependent, to_dependent = general.weight_ = probe.weight_
+    weights = [start * from_dependent, end * from_dependent, start * to_dependent, end * to_dependent]
+    general.root_ = np.concatenate(weights)
+    same(general.predict_log_proba(data), expected)
+
+
+@given(streams(), seeds, st.booleans(), st.sampled_from(["weights", "special", "constant"]))
+def test_square_roots_are_a_probe_of_square_roots(
+    stream: list[AttentionTensor], seed: int, words: bool, root: str
+) -> None:
+    stream = list(map(alignment.merge_subwords, stream))
+    data, probe = prepared(of_attention(words, root=root, features="sqrt"), stream, seed)
+    expected = probe.predict_log_proba(data)
+    rooted = [a.replace(weights=np.sqrt(a.numpy()), normalized=False, measure="square root") for a in stream]
+    same(probe.set_params(features="attention").predict_log_proba(prepare(rooted, dtype="float32")), expected)
 
 
 @given(streams(), seeds, st.floats(0.25, 4))
@@ -153,7 +198,7 @@ def test_scores_are_linear_in_attention(stream: list[AttentionTensor], seed: int
     data, probe = prepared(AttentionProbe(), stream, seed)
     expected = probe.predict_log_proba(data)
     scaled = [a.replace(weights=a.numpy() * np.float32(factor), normalized=False, measure="scaled") for a in stream]
-    probe.weight_ = probe.weight_ / np.float32(factor)
+    probe.weight_, probe.root_ = probe.weight_ / np.float32(factor), probe.root_ / np.float32(factor)
     same(probe.predict_log_proba(prepare(scaled, dtype="float32")), expected, atol=1e-4)
 
 
@@ -185,7 +230,7 @@ def test_without_weights_or_attention_all_candidates_are_alike(
 ) -> None:
     data, probe = prepared(probe, stream, seed)
     uniform = [np.full((len(tree), len(tree) + 1), -np.log(len(tree) + 1)) for tree in data.sentences]
-    if isinstance(probe, AttentionProbe | AttentionWordsProbe) and probe.root == "special":
+    if isinstance(probe, AttentionProbe | AttentionWordsProbe) and probe.root != "constant":
         zeros = [a.replace(weights=np.zeros_like(a.numpy()), normalized=False, measure="none") for a in stream]
         same(probe.predict_log_proba(prepare(zeros)), uniform, atol=1e-12)
     for name in WEIGHTS:
@@ -201,7 +246,7 @@ def test_words_without_vectors_take_the_bias_alone(stream: list[AttentionTensor]
     unknown = [_renamed(a) for a in stream]
     data, probe = prepared(AttentionWordsProbe(VECTORS, bias=True), unknown, seed)
     alone = with_weights(AttentionProbe(), unknown, np.random.default_rng(seed))
-    alone.weight_, alone.root_ = probe.bias_.reshape(2, -1), probe.root_
+    alone.weight_, alone.root_ = probe.bias_.reshape(2, -1), probe.root_[:, -1]
     same(probe.predict_log_proba(data), alone.predict_log_proba(data))
 
 
@@ -223,7 +268,8 @@ def test_the_reference_knows_its_gradients(seed: int, words: int) -> None:
     rng = np.random.default_rng(seed)
     maps = rng.dirichlet(np.ones(words + 2), size=(2, words + 2))
     gold = [None if rng.random() < 0.2 else int(rng.integers(0, words + 1)) for _ in range(words)]
-    root = rng.standard_normal(int(rng.integers(1, 3)))
+    kind = rng.choice(["constant", "special", "weights"])
+    root = rng.standard_normal({"constant": 1, "special": 2, "weights": 8}[kind])
     attention = {"from_dependent": rng.standard_normal(2), "to_dependent": rng.standard_normal(2), "root": root}
     found = slow.attention_gradient(attention, maps, gold)
     for name, slopes in slow.finite_differences(
@@ -233,7 +279,11 @@ def test_the_reference_knows_its_gradients(seed: int, words: int) -> None:
     if words > 3:
         return
     vectors, misaligned = rng.standard_normal((words, 2)).tolist(), bool(rng.integers(2))
-    pairs = {"weight": rng.standard_normal((4, 4)), "bias": rng.standard_normal(4), "root": root}
+    pairs = {"weight": rng.standard_normal((4, 4)), "root": root}
+    if rng.random() < 0.5:
+        pairs["bias"] = rng.standard_normal(4)
+    if kind == "weights":
+        pairs["root"] = rng.standard_normal((8, 2 + ("bias" in pairs)))
     found = slow.words_gradient(pairs, maps, vectors, gold, misaligned)
     for name, slopes in slow.finite_differences(
         lambda p: slow.loss(slow.words_scores(p, maps, vectors, misaligned), gold), pairs

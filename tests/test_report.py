@@ -25,10 +25,10 @@ from typer.testing import CliRunner
 
 import bertattn as ba
 import model_zoo
-from bertattn import _files, report
+from bertattn import _files, interventions, probes, report
 from bertattn.cli import app
-from bertattn.errors import InputError, ReaderError, StorageError, ValidationError
-from bertattn.report import SECTIONS, Results, Section, Shown, Table, _coreference, _corpus, _page, _provenance
+from bertattn.errors import InputError, ModelError, ReaderError, StorageError, ValidationError
+from bertattn.report import SECTIONS, Results, Section, Shown, Table, _coreference, _corpus, _page, _probes, _provenance
 
 pytest.importorskip("matplotlib")
 
@@ -224,7 +224,7 @@ def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Ext
     made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
     assert made.results.example is None
     assert "token ids need a short text beside them: --example TEXT" in " ".join(read(made).words)
-    assert record_of(made.folder)["missing"] == ["examples", "relations", "coreference"]
+    assert record_of(made.folder)["missing"] == ["examples", "relations", "coreference", "probes"]
     assert not (made.folder / "figure1.svg").exists()
 
 
@@ -306,6 +306,13 @@ def test_a_treebank_alone_gives_the_section_on_relations(ext: ba.Extractor, tree
     assert (made.folder / "figure5.svg").is_file()
 
 
+@pytest.fixture
+def without_probes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what has nothing to do with them: they take the longest."""
+    monkeypatch.setattr(_probes, "measured", lambda *_, **__: "it is too small")
+
+
+@pytest.mark.usefixtures("without_probes")
 def test_sentences_that_do_not_fit_are_left_out_and_listed(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
     long = "".join(f"{i}\tcat\t_\t_\t_\t_\t{i - 1}\t{'dep' if i > 1 else 'root'}\t_\t_\n" for i in range(1, 200))
     treebank.write_text(f"{long}\n{TREES}", encoding="utf-8")
@@ -326,6 +333,7 @@ def test_a_small_treebank_has_no_held_out_column_but_a_page(ext: ba.Extractor, t
     assert not (made.folder / "figure5.svg").exists()
 
 
+@pytest.mark.usefixtures("without_probes")
 def test_a_relation_of_one_document_does_not_take_the_held_out_column_from_the_others(
     ext: ba.Extractor, treebank: Path, tmp_path: Path
 ) -> None:
@@ -339,9 +347,10 @@ def test_a_relation_of_one_document_does_not_take_the_held_out_column_from_the_o
     assert "which is parted between documents" in " ".join(read(made).words)
 
 
+@pytest.mark.usefixtures("without_probes")
 def test_the_headline_gives_the_held_out_accuracy_too(ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
     made = report.run(ext, tmp_path / "out", treebank=treebank)
-    assert re.search(r"; picked on other documents, \d+\.\d%\); the best fixed offset", made.highlights[-1])
+    assert re.search(r"; picked on other documents, \d+\.\d%\); the best fixed offset", made.highlights[0])
     settings = record_of(made.folder)["settings"]
     assert settings["held_out"] == {"folds": 5, "by": "document", "seed": 0}
     assert settings["interval"] == {"method": "bootstrap over sentences", "level": 0.95, "resamples": 2000, "seed": 0}
@@ -388,7 +397,7 @@ def test_documents_with_coreference_alone_give_the_section_on_it(
     cut = ba.windows(ba.readers.read_corefud(coref), max_tokens=96, which="all")
     assert scores == ba.heads.score_coreference(ext.extract(cut))
     assert ba.heads.CoreferenceScores.load(made.folder / "coreference_scores.json") == scores
-    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "relations"]
+    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "relations", "probes"]
     names = {path.name for path in made.files}
     assert {f"{name}.{end}" for name in ("table2", "figure5_coreference") for end in ("svg", "png")} <= names
     assert {"table2.csv", "coreference_candidates.csv", "coreference_scores.csv"} <= names
@@ -566,6 +575,342 @@ def test_documents_that_give_nothing_say_why(ext: ba.Extractor, coref: Path, tre
     assert not (tmp_path / "out").exists()
 
 
+# Probes
+
+# Words, tags, governors and relations of three sentences.
+SENTENCES = (
+    ("The cat saw the dog .", "DET NOUN VERB DET NOUN PUNCT", "2 3 0 5 3 3", "det nsubj root det obj punct"),
+    ("It slept on the mat .", "PRON VERB ADP DET NOUN PUNCT", "2 0 5 5 2 2", "nsubj root case det obl punct"),
+    ("Snow falls .", "NOUN VERB PUNCT", "2 0 2", "nsubj root punct"),
+)
+
+
+def trees_of(documents: int, *, name: str = "d", tags: bool = True) -> str:
+    """Documents of all three sentences, in another order each."""
+    lines = []
+    for i in range(documents):
+        lines.append(f"# newdoc id = {name}{i}")
+        for j in range(3):
+            columns = zip(*(column.split() for column in SENTENCES[(i + j * (1 + i % 2)) % 3]), strict=True)
+            for k, (word, tag, governor, relation) in enumerate(columns, 1):
+                lines.append(f"{k}\t{word}\t_\t{tag if tags else '_'}\t_\t_\t{governor}\t{relation}\t_\t_")
+            lines.append("")
+    return "\n".join(lines) + "\n"
+
+
+VECTORS = "the 1 0 0.5 0\ncat 0 1 0 0.25\ndog 0 1 0.5 0\nsaw 1 1 0 0\nmat 0 1 -1 0\n"
+
+
+@pytest.fixture(scope="module")
+def parted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a treebank, another to train on, and word vectors."""
+    folder = tmp_path_factory.mktemp("parted")
+    (folder / "trees.conllu").write_text(trees_of(6), encoding="utf-8")
+    (folder / "train.conllu").write_text(trees_of(8, name="t"), encoding="utf-8")
+    (folder / "vectors.txt").write_text(VECTORS, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def crossed(ext: ba.Extractor, parted: Path, tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    return report.run(ext, tmp_path_factory.mktemp("crossed") / "out", treebank=parted / "trees.conllu")
+
+
+@pytest.fixture(scope="module")
+def trained(ext: ba.Extractor, parted: Path, tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    return report.run(
+        ext,
+        tmp_path_factory.mktemp("trained") / "out",
+        treebank=parted / "trees.conllu",
+        train=parted / "train.conllu",
+        vectors=parted / "vectors.txt",
+    )
+
+
+def probed(made: report.Report) -> report.Probing:
+    assert made.results.probes is not None
+    return made.results.probes
+
+
+ROWS = ["right-branching", "distance + words", "random-init attention + words", "attention", "attention + words"]
+
+
+def test_each_fifth_is_predicted_by_probes_trained_on_the_others(
+    ext: ba.Extractor, parted: Path, crossed: report.Report
+) -> None:
+    sentences = ba.readers.read_conllu(parted / "trees.conllu")
+    data = probes.prepare(ext.extract(sentences))
+    vectors = ext.word_vectors(sentences)
+    vectors = vectors.reduced(min(50, len(vectors)))
+    words = probes.AttentionWordsProbe(vectors)
+    random = []
+    for seed in (0, 1, 2):
+        untrained = interventions.randomize(ext, seed=seed).extract(sentences)
+        random.append(probes.cross_fit(words, probes.prepare(untrained)))
+    branching = probes.score_governors(sentences, [probes.right_branching(s) for s in sentences])
+    expected = {
+        "right-branching": [branching],
+        "distance + words": [probes.cross_fit(probes.DistanceWordsProbe(vectors), data)],
+        "random-init attention + words": random,
+        "attention": [probes.cross_fit(probes.AttentionProbe(), data)],
+        "attention + words": [probes.cross_fit(words, data)],
+    }
+    found = probed(crossed).scores
+    assert list(found) == ROWS
+    for name, runs in expected.items():
+        assert [dataclasses.replace(one, name=name) for one in runs] == list(found[name])
+    fitted = {"attention": probes.AttentionProbe().fit(data), "attention + words": words.fit(data)}
+    assert probed(crossed).head_weights == {name: probe.head_weights(data) for name, probe in fitted.items()}
+    assert "each fifth of this one, parted by document, is predicted by probes" in " ".join(read(crossed).words)
+    settings = record_of(crossed.folder)["settings"]["probes"]
+    assert settings["folds"] == {"folds": 5, "by": "document", "seed": 0}
+    assert settings["random_weights"] == {"keep": "embeddings", "seeds": [0, 1, 2]}
+    assert settings["attention + words"]["max_epochs"] == probes.AttentionWordsProbe(vectors).max_epochs
+
+
+def test_table_3_is_that_of_probe_table(crossed: report.Report) -> None:
+    probing = probed(crossed)
+    rows = rows_of(crossed.folder / "table3.csv", "predictor")
+    assert list(rows) == [*ROWS, "structural probe"]
+    table = probes.probe_table({**probing.scores, "structural probe": probing.structural})  # type: ignore[dict-item]
+    assert repr(probes.ProbeTable.load(crossed.folder / "table3.json").rows) == repr(table.rows)
+    for row in table.rows:
+        shown = rows[row.name]
+        assert [float(shown[name]) for name in ("accuracy", "low", "high")] == [row.accuracy, row.low, row.high]
+        assert (shown["smallest"] == "") == (row.seeds == 1)
+    assert rows["structural probe"]["measure"] == "UUAS, not comparable"
+    assert rows["random-init attention + words"]["draws"] == "3"
+    assert {"table3.png", "probe_weights.svg"} <= {path.name for path in crossed.files}
+
+
+def test_attention_and_words_are_compared_with_attention_and_with_random_weights(crossed: report.Report) -> None:
+    scores = probed(crossed).scores
+    rows = rows_of(crossed.folder / "probe_comparisons.csv", "less")
+    assert list(rows) == ["attention", "random-init attention + words"]
+    alone = scores["attention + words"][0].compare(scores["attention"][0])["all"]
+    assert [float(rows["attention"][name]) for name in ("difference", "low", "high")] == [
+        alone.difference,
+        alone.low,
+        alone.high,
+    ]
+    random = [one.uas() for one in scores["random-init attention + words"]]
+    difference = scores["attention + words"][0].uas() - np.mean(random)
+    assert float(rows["random-init attention + words"]["difference"]) == pytest.approx(difference)
+    p = probes_p(scores)
+    assert [float(row["p"]) for row in rows.values()] == pytest.approx(p, abs=1e-4)
+    assert f"{100 * difference:+.1f} points beside random-init attention + words" in crossed.highlights[-1]
+
+
+def probes_p(scores: Any) -> list[float]:
+    """Two tests of paired differences, adjusted by Holm: the smaller p twice, the larger at least that."""
+    right = scores["attention + words"][0].by_sentence()[0]
+    others = [np.mean([one.by_sentence()[0] for one in scores[name]], axis=0) for name in (ROWS[3], ROWS[2])]
+    p = [ba.statistics.paired_permutation_test(right - one, alternative="two-sided").p.item() for one in others]
+    return [min(1.0, max(2 * min(p), value if value != min(p) else 0)) for value in p]
+
+
+def test_relations_are_those_of_the_two_probes_on_attention(crossed: report.Report) -> None:
+    scores = probed(crossed).scores
+    assert scores["attention"][0].count() == 6 * (5 + 5 + 2)
+    assert rows_of(crossed.folder / "probe_relations.csv", "relation") == {}
+    assert _probes._fewest_words(scores["attention"][0]) == 20
+    every = rows_of(crossed.folder / "probe_attention_words.csv", "relation")
+    assert float(every["det"]["uas"]) == scores["attention + words"][0].uas("det")
+    loaded = probes.GovernorScores.load(crossed.folder / "probe_attention.json")
+    assert loaded == scores["attention"][0]
+    heads = probes.HeadWeights.load(crossed.folder / "probe_attention_words_heads.json")
+    assert heads == probed(crossed).head_weights["attention + words"]
+
+
+def test_probes_trained_on_another_treebank(ext: ba.Extractor, parted: Path, trained: report.Report) -> None:
+    gold, train = (ba.readers.read_conllu(parted / f"{name}.conllu") for name in ("trees", "train"))
+    vectors = ba.readers.read_word_vectors(parted / "vectors.txt", [*gold, *train])
+    words = probes.AttentionWordsProbe(vectors).fit(ext.extract(train))
+    found = probed(trained)
+    assert found.scores["attention + words"][0].uas() == words.score(ext.extract(gold))
+    assert found.head_weights["attention + words"] == words.head_weights(ext.extract(gold))
+    structural = probes.StructuralProbe(layer=2).fit(ext.hidden_states(train, layer=2))
+    assert found.structural is not None
+    assert found.structural.correct == structural.evaluate(ext.hidden_states(gold, layer=2), punct="upos").correct
+    page = " ".join(" ".join(read(trained).words).split())
+    assert "18 sentences of a treebank with 90 words (none left out), with probes trained on 24 sentences of" in page
+    assert "Word vectors: vectors.txt (4 dimensions), which know 46.7% of the words scored and 46.7% of" in page
+    record = record_of(trained.folder)["probes"]
+    assert record["vectors"]["file"]["sha256"] == hashlib.sha256((parted / "vectors.txt").read_bytes()).hexdigest()
+    assert record["train"]["files"][0]["sentences"] == record["trained_on"] == 24
+    assert record["train"]["skipped"] == []
+    assert record["coverage"]["treebank"]["known_tokens"] == 6 * 7
+
+
+def test_the_structural_probe_is_trained_on_the_other_parts_too(ext: ba.Extractor, parted: Path) -> None:
+    sentences = ba.readers.read_conllu(parted / "trees.conllu")
+    fold = _probes._folds(sentences)
+    assert [fold[i] for i in range(0, 18, 3) for _ in range(3)] == fold  # documents are whole
+    assert set(fold) == set(range(5))
+    probe = probes.StructuralProbe(layer=2)
+    scores = _probes._structural(probe, sentences, ext=ext, punct="upos", batch_size=16)
+    train, held_out = ([s for s, f in zip(sentences, fold, strict=True) if (f == 3) is held] for held in (False, True))
+    alone = probe.fit(ext.hidden_states(train, layer=2)).evaluate(ext.hidden_states(held_out, layer=2), punct="upos")
+    assert [c for c, f in zip(scores.correct, fold, strict=True) if f == 3] == list(alone.correct)
+
+
+def test_too_small_a_treebank_says_so_and_leaves_the_other_sections(
+    ext: ba.Extractor, treebank: Path, tmp_path: Path
+) -> None:
+    treebank.write_text(TREES[: TREES.index("# newdoc id = d3")], encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=treebank)
+    assert made.results.probes is None
+    why = "3 sentences of the treebank have trees, and it takes 10 to train probes"
+    assert record_of(made.folder)["too_little"] == {"probes": why}
+    page = " ".join(read(made).words)
+    assert f"Not measured: {why}. Give a treebank of at least 10 sentences: --treebank FILE" in page
+    other = tmp_path / "other.conllu"
+    other.write_text(treebank.read_text(encoding="utf-8").replace("dog", "cat"), encoding="utf-8")
+    treebank.write_text(TREES, encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=treebank, train=other)
+    assert record_of(made.folder)["too_little"]["probes"].startswith("3 sentences to train on have trees, and")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_probes_of_other_families(family: str, tmp_path: Path) -> None:
+    (tmp_path / "trees.conllu").write_text(trees_of(4), encoding="utf-8")
+    made = report.run(
+        ba.Extractor(*model_zoo.build(family)), tmp_path / "out", treebank=tmp_path / "trees.conllu", batch_size=4
+    )
+    settings = record_of(made.folder)["settings"]["probes"]
+    assert settings["attention"]["root"] == ("constant" if family == "gpt2" else "weights")
+    assert settings["folds"]["by"] == "sentence"  # four documents
+    assert list(probed(made).scores) == ROWS
+
+
+def test_what_cannot_be_had_is_left_out_and_the_page_says_why(
+    ext: ba.Extractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ModelError("it does not say")
+
+    monkeypatch.setattr(interventions, "randomize", refuse)
+    monkeypatch.setattr(ba.Extractor, "hidden_states", refuse)
+    (tmp_path / "trees.conllu").write_text(trees_of(4, tags=False), encoding="utf-8")
+    made = report.run(ext, tmp_path / "out", treebank=tmp_path / "trees.conllu")
+    found = probed(made)
+    assert list(found.scores) == [name for name in ROWS if not name.startswith("random")]
+    assert found.structural is None
+    page = " ".join(read(made).words)
+    for name in ("random-init attention + words", "structural probe"):
+        assert f"Left out: {name}, since it does not say." in page
+    assert set(record_of(made.folder)["probes"]["left_out"]) == {"random-init attention + words", "structural probe"}
+    assert list(rows_of(made.folder / "probe_comparisons.csv", "less")) == ["attention"]
+
+
+def test_punctuation_is_known_by_tags_where_all_have_some() -> None:
+    plain = ba.Sentence(["Snow", "falls"])
+    tagged = ba.Sentence(["Snow", "falls"], xpos=["NN", "VBZ"])
+    both = dataclasses.replace(tagged, upos=("NOUN", "VERB"))
+    assert [_probes._punct(trees) for trees in ([both], [both, tagged], [tagged, plain])] == ["upos", "xpos", "include"]
+
+
+def test_options_of_probes_that_do_not_go_together(ext: ba.Extractor, parted: Path, tmp_path: Path) -> None:
+    out, text, trees = tmp_path / "out", parted / "vectors.txt", parted / "trees.conllu"
+    for name in ("train", "vectors"):
+        with pytest.raises(InputError, match=rf"{name} is for probes, which are scored on a treebank; give one"):
+            report.run(ext, out, text=text, **{name: text})  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=r"trees\.conllu is both to train on and to score"):
+        report.run(ext, out, treebank=trees, train=[parted / "train.conllu", trees])
+    with pytest.raises(InputError, match="the name of a file to read is empty"):
+        report.run(ext, out, treebank=trees, vectors="")
+    headless = tmp_path / "headless.conllu"
+    headless.write_text("1\tThe\t_\t_\t_\t_\t_\t_\t_\t_\n\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"none of the 1 sentences to train probes on has a tree; .* HEAD is filled"):
+        report.run(ext, out, treebank=trees, train=headless)
+    long = "".join(f"{i}\tcat\t_\t_\t_\t_\t{i - 1}\tdep\t_\t_\n" for i in range(1, 200))
+    headless.write_text(f"{long}\n", encoding="utf-8")
+    with pytest.raises(InputError, match="the model can take none of the sentences to train probes on: "):
+        report.run(ext, out, treebank=trees, train=headless)
+    assert not out.exists()
+
+
+# A run that is kept
+
+
+@pytest.mark.slow
+def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes(
+    ext: ba.Extractor, parted: Path, coref: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options: dict[str, Any] = {"treebank": parted / "trees.conllu", "train": parted / "train.conllu", "coref": coref}
+    options |= {"inputs": ["The cat sat.", "The dog ran on."], "run": tmp_path / "run"}
+    whole, left = _files.write_whole, 3
+
+    def write(path: Any, content: Any) -> None:
+        nonlocal left
+        if not left:
+            raise KeyboardInterrupt
+        left -= 1
+        whole(path, content)
+
+    monkeypatch.setattr(_files, "write_whole", write)
+    stopped = 0
+    while True:
+        try:
+            report.run(ext, tmp_path / "out", **options)
+        except KeyboardInterrupt:
+            assert not (tmp_path / "out").exists()
+            stopped, left = stopped + 1, 14
+        else:
+            break
+        if (tmp_path / "run" / "structural.json").exists():
+            left = 1000
+    assert stopped > 1
+    left = 1000
+    report.run(ext, tmp_path / "not stopped", **options | {"run": tmp_path / "another"})
+    same_but_for_times(tmp_path / "out", tmp_path / "not stopped")
+    kept, others = ({p.relative_to(folder): p for p in folder.rglob("*") if p.is_file() and p.name[0] != "."}
+                    for folder in (tmp_path / "run", tmp_path / "another"))  # fmt: skip
+    assert set(kept) == set(others)
+    assert all(kept[name].read_bytes() == others[name].read_bytes() for name in kept)
+    monkeypatch.setattr(probes.AttentionWordsProbe, "fit", None)  # nothing is trained again
+    monkeypatch.setattr(ba.Extractor, "hidden_states", None)
+    report.run(ext, tmp_path / "again", **options)
+    same_but_for_times(tmp_path / "out", tmp_path / "again")
+
+
+def test_a_kept_run_is_not_mixed_with_another(
+    ext: ba.Extractor, parted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ext.model.save_pretrained("model")
+    ext.tokenizer.save_pretrained("model")
+    trees, vectors = tmp_path / "trees.conllu", tmp_path / "vectors.txt"
+    trees.write_text(trees_of(5), encoding="utf-8")
+    vectors.write_text(VECTORS, encoding="utf-8")
+    call = ["report", "--model", "model", "--treebank", str(trees), "--vectors", str(vectors), "--run", "run"]
+    call.append("--no-progress")
+    assert CliRunner().invoke(app, call).exit_code == 0
+    command = shlex.split(record_of(Path("report-out"))["command"])
+    assert command[command.index("--run") + 1] == "run"
+    assert command[command.index("--vectors") + 1] == str(vectors)
+    vectors.write_text(VECTORS.replace("cat 0", "cat 1"), encoding="utf-8")
+    ran = CliRunner().invoke(app, call)
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
+    assert ran.stderr.startswith("bertattn: run/distance-words.json is of another run: probe.vectors.digest was '")
+    assert "Name another folder, or delete this file to make it anew" in ran.stderr
+    vectors.write_text(VECTORS, encoding="utf-8")
+    Path("run/attention.json").write_text("{", encoding="utf-8")
+    ran = CliRunner().invoke(app, call)
+    assert ran.stderr.startswith("bertattn: run/attention.json is torn or no JSON file (")
+    trees.write_text(trees_of(5).replace("mat", "cat"), encoding="utf-8")
+    ran = CliRunner().invoke(app, call)
+    assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
+    assert "bertattn: run/relations holds another run: inputs.sha256.from 0 was " in ran.stderr
+
+
+def test_a_run_needs_a_folder(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"text\.txt is a file; name a folder to keep the run in"):
+        report.run(ext, tmp_path / "out", text=text, run=text)
+    with pytest.raises(StorageError, match="the name of the folder to keep the run in is empty"):
+        report.run(ext, tmp_path / "out", text=text, run="")
+
+
 # What goes in
 
 
@@ -678,6 +1023,9 @@ def test_the_command_on_the_page_gives_the_same_bytes(
     more = tmp_path / "more.conllu"  # its documents have the names of those in the first file
     more.write_text(coref.read_text(encoding="utf-8").replace("\tbig\t", "\tsmall\t") + "\n", encoding="utf-8")
     inputs += ["--coref", str(coref), "--coref", str(more)]
+    train = tmp_path / "train.conllu"
+    train.write_text(trees_of(4), encoding="utf-8")
+    inputs += ["--train", str(train), "--run", "kept"]
     ran = CliRunner().invoke(app, ["report", *inputs, "--count", "1", "--seed", "3", "--out", "out", "--no-progress"])
     assert ran.exit_code == 0, ran.output
     assert "open out/index.html" in ran.output

@@ -760,12 +760,12 @@ def probe_figure(table: ProbeTable, /, *, ax: Axes | None = None) -> Axes:
         ValidationError: anything else.
     """
     _matplotlib("probe_figure")
-    rows = getattr(table, "rows", (None,))
-    if not all(hasattr(row, "comparable") for row in rows):
+    if not all(hasattr(row, "comparable") for row in getattr(table, "rows", (None,))):
         raise ValidationError(
             f"probe_figure draws what probes.probe_table gives, not a {type(table).__name__}; "
             "give probes.probe_table(scores)"
         )
+    rows = table.rows
     if ax is None:
         ax = _new_axes(figsize=(6.8, 1.2 + 0.34 * len(rows)))
     places = np.arange(len(rows))

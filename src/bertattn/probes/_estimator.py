@@ -224,8 +224,9 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         """
         self._check_fitted()
         arrays = {name: getattr(self, name) for name in self._weights.values() if getattr(self, name) is not None}
+        parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("vectors", "device")}
         value: dict[str, Any] = {
-            "parameters": {k: v for k, v in self.get_params(deep=False).items() if k not in ("vectors", "device")},
+            "parameters": {name: _arrays.plain(value) for name, value in parameters.items()},
             "fitted": {name: getattr(self, name) for name in _FITTED} | {"source_": dataclasses.asdict(self.source_)},
         }
         if self.vectors is not None:

@@ -167,10 +167,10 @@ def run(
         raise InputError(
             "example needs text beside it, which says which heads to show; give text files (text=) or inputs (inputs=)"
         )
-    for name, value in (("train", others), ("vectors", given_vectors)):
-        if value and not trees:
+    for name, files in (("train", others), ("vectors", given_vectors)):
+        if files and not trees:
             raise InputError(f"{name} is for probes, which are scored on a treebank; give one (treebank=)")
-    loading = {"device": device, "dtype": dtype, "revision": revision}
+    loading: dict[str, Any] = {"device": device, "dtype": dtype, "revision": revision}
     if isinstance(model, Extractor) and any(loading.values()):
         raise InputError(
             "device, dtype and revision belong to a model loaded by name; leave them out with an Extractor"
@@ -178,8 +178,8 @@ def run(
     if command is None and inputs is None and not isinstance(model, Extractor) and not isinstance(example, TextPair):
         options = loading | {"example": example, "unit": unit, "max_tokens": max_tokens, "count": count, "seed": seed}
         options |= {"weighting": weighting, "batch_size": batch_size, "vectors": vectors, "run": run}
-        files = {"text": paths, "treebank": trees, "coref": entities, "train": others}
-        command = _command(model, out, files, options)
+        read_from = {"text": paths, "treebank": trees, "coref": entities, "train": others}
+        command = _command(model, out, read_from, options)
     with _files.all_or_nothing(Path(out)) as folder:
         ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
         if inputs is not None:

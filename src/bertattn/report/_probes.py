@@ -27,7 +27,6 @@ from bertattn.probes import (
     right_branching,
     score_governors,
     score_structure,
-    tree_distances,
 )
 from bertattn.report._parts import FOLDS, LEVEL, RESAMPLES, SEED, Picture, Results, Shown, Table, blank, given
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, paired_permutation_test
@@ -180,6 +179,7 @@ def measured(
         if one is not None and len(one) < FEWEST:
             return f"{len(one)} sentences {which} have trees, and it takes {FEWEST} to train probes"
     seen = {"treebank": data} | ({} if others is None else {"train": others})
+    own = vectors is None
     if vectors is None:
         vectors = ext.word_vectors([sentence for one in seen.values() for sentence in one.sentences])
         dimension = min(DIMENSION, len(vectors), vectors.dimension)
@@ -206,24 +206,24 @@ def measured(
         fit = _Fit(name.replace(" + ", "-"), probe, maps, keeping)
         found[name], weights[name] = (fit.scores(name),), fit.weights()
     punct = _punct(data.sentences)
-    trees = [[sentence for sentence in one.sentences if _is_tree(sentence)] for one in seen.values()]
+    folds = None if train is not None else {"folds": FOLDS, "by": _fold_by(data.sentences), "seed": SEED}
     distances: StructuralScores | None = None
-    if min(map(len, trees)) < FEWEST:
-        left_out[STRUCTURAL] = f"fewer than {FEWEST} sentences have a tree in which no word is without a governor"
-    else:
-        try:
-            distances = keeping.result(
-                "structural",
-                StructuralScores,
-                {**maps.depends_on, "probe": _described(structural), "punct": punct, "folds": [FOLDS, SEED]},
-                lambda: _structural(structural, *trees, ext=ext, punct=punct, batch_size=batch_size),
-            )
-        except ModelError as error:
-            left_out[STRUCTURAL] = str(error)
+    try:
+        distances = keeping.result(
+            "structural",
+            StructuralScores,
+            {**maps.depends_on, "probe": _described(structural), "punct": punct, "folds": folds},
+            lambda: _structural(
+                structural, *(one.sentences for one in seen.values()), ext=ext, punct=punct, batch_size=batch_size
+            ),
+        )
+    except ModelError as error:
+        left_out[STRUCTURAL] = str(error)
     settings = {
         "trained_on": "another treebank" if train is not None else f"{FOLDS - 1} of {FOLDS} parts",
-        "folds": None if train is not None else {"folds": FOLDS, "by": _fold_by(data.sentences), "seed": SEED},
+        "folds": folds,
         "right_branching_last": "root",
+        "own_vectors": own,
         "random_weights": {"keep": "embeddings", "seeds": list(SEEDS)},
         DISTANCE: _described(distance),
         ATTENTION: _described(attention),
@@ -254,7 +254,7 @@ def _maps(
 
 
 def _with_trees(read: Callable[[], ProbeData]) -> Callable[[], ProbeData]:
-    """The maps of those sentences that have a tree, or part of one."""
+    """The maps of those sentences that have a tree."""
 
     @functools.cache
     def select() -> ProbeData:
@@ -262,11 +262,11 @@ def _with_trees(read: Callable[[], ProbeData]) -> Callable[[], ProbeData]:
             data = read()
         except ValidationError as error:
             raise InputError(f"the model can take none of the sentences to train probes on: {error}") from None
-        kept = [i for i, sentence in enumerate(data.sentences) if _has_tree(sentence)]
+        kept = [i for i, sentence in enumerate(data.sentences) if sentence.governors is not None]
         if not kept:
             raise InputError(
-                f"no word of the {len(data)} sentences to train probes on has a governor; give a treebank whose column "
-                "HEAD is filled"
+                f"none of the {len(data)} sentences to train probes on has a tree; give a treebank whose column HEAD "
+                "is filled"
             )
         return data.select(kept)
 
@@ -277,18 +277,6 @@ def _fold_by(sentences: Sequence[Sentence]) -> Literal["document", "sentence"]:
     """By document where there are enough."""
     documents = {sentence.document for sentence in sentences}
     return "document" if None not in documents and len(documents) >= FOLDS else "sentence"
-
-
-def _has_tree(sentence: Sentence) -> bool:
-    return any(governor is not None for governor in sentence.governors or ())
-
-
-def _is_tree(sentence: Sentence) -> bool:
-    try:
-        tree_distances(sentence.governors or ())
-    except ValidationError:
-        return False
-    return True
 
 
 def _of_random_weights(
@@ -428,8 +416,8 @@ def section(results: Results) -> Shown:
             ),
             Table(
                 "probe_comparisons",
-                f"What {WORDS} finds more than others, in percentage points, paired by sentence; p by flipping signs of "
-                "sentences, by Holm's method for both.",
+                f"How much more {WORDS} finds than others, in percentage points, paired by sentence; p of a "
+                "permutation test, adjusted by Holm's method.",
                 comparisons,
                 percent=("difference", "low", "high"),
             ),
@@ -447,12 +435,14 @@ def section(results: Results) -> Shown:
             ),
             Table(
                 "probe_heads",
-                f"The {TOP_HEADS} heads that speak most for the right governor in each probe, in nats.",
+                f"The {TOP_HEADS} heads that speak most for the right governor in each probe, in nats; standard errors "
+                "are in the file.",
                 [
                     {"probe": name, **dataclasses.asdict(head)}
                     for name, weights in probing.head_weights.items()
                     for head in weights.top(TOP_HEADS)
                 ],
+                aside=("standard_error",),
             ),
         ),
         highlights=(_highlight(table, comparisons),),
@@ -480,20 +470,21 @@ def _training(probing: Probing) -> str:
         )
     return text + (
         "Parameters are the library's defaults, which were fixed beforehand on the development part of English EWT "
-        f"(there they are a little too good). The structural probe reads layer {probing.settings[STRUCTURAL]['layer']}, "
-        f"{DEPTH} of the way up, fixed beforehand too. The last word of a right-branching tree is taken for the root. "
-        "Intervals are by bootstrap over sentences; they take the trained probes as given."
+        "(scores on that are a little too good). The structural probe reads layer "
+        f"{probing.settings[STRUCTURAL]['layer']}, {DEPTH} of the way up, fixed beforehand too. The last word of a "
+        "right-branching tree is taken for the root. Intervals are by bootstrap over sentences; they take the trained "
+        "probes as given."
     )
 
 
 def _words(probing: Probing) -> str:
     vectors = probing.settings[WORDS]["vectors"]
-    known = {name: f"{one.token_fraction:.1%} of the words" for name, one in probing.coverage.items()}
-    of_train = f", and {known['train']} trained on" if "train" in known else ""
-    return (
-        f"Word vectors: {vectors['name']} ({vectors['dimension']} dimensions), which know {known['treebank']} of the "
-        f"treebank{of_train}."
-    ).replace("words of the treebank", "treebank's words")
+    name = "the model's own input embeddings, reduced" if probing.settings["own_vectors"] else vectors["name"]
+    known = " and ".join(
+        f"{one.token_fraction:.1%} of the {'words trained on' if side == 'train' else 'words scored'}"
+        for side, one in probing.coverage.items()
+    )
+    return f"Word vectors: {name} ({vectors['dimension']} dimensions), which know {known}."
 
 
 def _missing(probing: Probing) -> tuple[str, ...]:
@@ -536,6 +527,7 @@ def _of_relation(scores: GovernorScores, relation: str) -> dict[str, float]:
 
 def _drawn(table: ProbeTable) -> Figure:
     figure = blank()
+    figure.set_layout_engine("constrained")
     figure.set_size_inches(6.8, 1.2 + 0.34 * len(table.rows))
     figures.probe_figure(table, ax=figure.subplots())
     return figure
@@ -543,6 +535,7 @@ def _drawn(table: ProbeTable) -> Figure:
 
 def _drawn_weights(probing: Probing) -> Figure:
     figure = blank()
+    figure.set_layout_engine("constrained")
     layers, heads = next(iter(probing.head_weights.values())).margin.shape[1:]
     figure.set_size_inches(max(3.2, 1.6 + 0.4 * heads), 2 * max(2.4, 1.0 + 0.34 * layers))
     for ax, (name, weights) in zip(figure.subplots(2), probing.head_weights.items(), strict=True):
@@ -554,10 +547,10 @@ def _highlight(table: ProbeTable, comparisons: Sequence[Mapping[str, Any]]) -> s
     """What the heads find together, and how much of that is not the probe's."""
     words = table[WORDS]
     said = ", ".join(f"{row.name} {row.accuracy:.1%}" for row in table.rows if row.comparable and row.name != WORDS)
-    least = comparisons[-1]
+    than = comparisons[-1]
+    ends = f"{100 * than['low']:+.1f} to {100 * than['high']:+.1f}"
     return (
         f"A probe on the attention of all heads and on words finds the governor of {words.accuracy:.1%} of "
-        f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}); others find: {said}. Less {least['less']} "
-        f"it is {100 * least['difference']:+.1f} points (95% CI {100 * least['low']:+.1f} to "
-        f"{100 * least['high']:+.1f})."
+        f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}), {100 * than['difference']:+.1f} points "
+        f"beside {than['less']} (95% CI {ends}). Others find: {said}."
     )
