@@ -17,7 +17,8 @@ import pytest
 
 from bertattn import demo, heads, probes, readers, storage
 from bertattn.errors import ModelError, StorageError
-from bertattn.report import Report
+from bertattn.extract import Extractor
+from bertattn.report import Report, _probes
 from bertattn.statistics import Summary
 
 pytest.importorskip("matplotlib")
@@ -315,3 +316,33 @@ def test_the_probes_of_the_corpus_give_a_table_3_with_its_baselines(result: Repo
     assert accuracy["attention + words"] > accuracy["random-init attention + words"] + 0.2
     assert found.settings["folds"]["by"] == "document"
     assert {head.head for head in found.head_weights["attention"].top(3)} >= {"1-3", "2-9"}  # previous, next token
+
+
+def test_random_weights_were_drawn_three_times_and_their_mean_is_compared(result: Report) -> None:
+    found = result.results.probes
+    assert found is not None
+    random = [run.uas() for run in found.scores["random-init attention + words"]]
+    assert len(set(random)) == 3
+    with (result.folder / "probe_comparisons.csv").open(encoding="utf-8", newline="") as file:
+        rows = {row["than"]: row for row in csv.DictReader(file)}
+    difference = found.scores["attention + words"][0].uas() - np.mean(random)
+    assert float(rows["random-init attention + words"]["difference"]) == pytest.approx(difference)
+
+
+def test_the_structural_probe_never_saw_the_sentences_of_its_part(result: Report) -> None:
+    found = result.results.probes
+    assert found is not None
+    assert found.structural is not None
+    sentences = readers.read_conllu(demo.corpus_path())
+    fold = _probes._folds(sentences)
+    ext = Extractor.from_pretrained(demo.model_path(), device="cpu")
+    for k in (0, 3):
+        train, held_out = (
+            [s for s, f in zip(sentences, fold, strict=True) if (f == k) is own] for own in (False, True)
+        )
+        probe = probes.StructuralProbe(layer=4).fit(ext.hidden_states(train, layer=4))
+        alone = probe.evaluate(ext.hidden_states(held_out, layer=4), punct="upos")
+        part = [right for right, f in zip(found.structural.correct, fold, strict=True) if f == k]
+        # Sentences run together in other batches, which moves the last digits.
+        assert sum(part) == pytest.approx(sum(alone.correct), rel=0.03)
+        assert np.mean(np.array(part) == np.array(alone.correct)) > 0.8

@@ -559,5 +559,4 @@ def test_attention_tells_trees_from_chance_and_words_can_be_learned_by_heart(dat
     vectors = readers.read_word_vectors(data_dir / "vectors" / "glove.6B.50d.unit.top25k.txt.gz", trees)
     words = selectivity(AttentionWordsProbe(vectors, seed=1), train, test, lowercase=True)
     assert words.control > found.control + 0.03
-    assert words.selectivity < found.selectivity
     assert words.ceiling == found.ceiling > words.control

@@ -35,7 +35,7 @@ from bertattn.errors import (
 )
 from bertattn.extract import HiddenStates
 from bertattn.probes import PUNCTUATION, StructuralProbe, StructuralScores, score_structure, tree_distances
-from bertattn.probes.structural import PaddedSentences, structural_loss
+from bertattn.probes.structural import _PaddedSentences, _structural_loss
 from bertattn.readers import read_conllu
 from bertattn.tensor import Source
 from reference import structural as slow
@@ -95,12 +95,12 @@ def guesses(rng: np.random.Generator, sentence: Sentence, task: str) -> np.ndarr
     return table if task == "depth" else np.triu(table, 1) + np.triu(table, 1).T
 
 
-def padded(pairs: list[tuple[np.ndarray, Sentence]], task: str, dtype: torch.dtype) -> PaddedSentences:
+def padded(pairs: list[tuple[np.ndarray, Sentence]], task: str, dtype: torch.dtype) -> _PaddedSentences:
     examples = []
     for vectors, sentence in pairs:
         gold = slow.tree_distances(sentence.governors) if task == "distance" else slow.depths(sentence.governors)
         examples.append((torch.tensor(vectors, dtype=dtype), torch.tensor(gold, dtype=dtype)))
-    return PaddedSentences.of(examples, torch.zeros(1, dtype=dtype))
+    return _PaddedSentences.of(examples, torch.zeros(1, dtype=dtype))
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -361,10 +361,10 @@ def test_the_loss_of_a_padded_batch_is_the_mean_of_the_plain_loops(
     rng, sentences = corpus
     pairs = [(rng.standard_normal((len(s), 4)), s) for s in sentences]
     b = rng.standard_normal((3, 4))
-    loss = float(structural_loss(torch.tensor(b), padded(pairs, task, torch.float64)))
+    loss = float(_structural_loss(torch.tensor(b), padded(pairs, task, torch.float64)))
     plain = [(vectors.tolist(), s.governors) for vectors, s in pairs]
     assert loss == pytest.approx(slow.batch_loss(b.tolist(), plain, task))
-    singles = [float(structural_loss(torch.tensor(b), padded([pair], task, torch.float64))) for pair in pairs]
+    singles = [float(_structural_loss(torch.tensor(b), padded([pair], task, torch.float64))) for pair in pairs]
     assert loss == pytest.approx(sum(singles) / len(singles))
 
 
@@ -374,14 +374,14 @@ def test_gradients_equal_finite_differences(task: str) -> None:
     pairs = [(rng.standard_normal((n, 5)), random_sentence(rng, n)) for n in (1, 4, 7)]
     batch = padded(pairs, task, torch.float64)
     b = torch.tensor(rng.standard_normal((3, 5)), requires_grad=True)
-    structural_loss(b, batch).backward()
+    _structural_loss(b, batch).backward()
     step = 1e-6
     for i in range(3):
         for j in range(5):
             up, down = b.detach().clone(), b.detach().clone()
             up[i, j] += step
             down[i, j] -= step
-            numeric = (structural_loss(up, batch) - structural_loss(down, batch)) / (2 * step)
+            numeric = (_structural_loss(up, batch) - _structural_loss(down, batch)) / (2 * step)
             assert float(b.grad[i, j]) == pytest.approx(float(numeric), abs=1e-6)
 
 

@@ -685,7 +685,7 @@ def test_table_3_is_that_of_probe_table(crossed: report.Report) -> None:
 
 def test_attention_and_words_are_compared_with_attention_and_with_random_weights(crossed: report.Report) -> None:
     scores = probed(crossed).scores
-    rows = rows_of(crossed.folder / "probe_comparisons.csv", "less")
+    rows = rows_of(crossed.folder / "probe_comparisons.csv", "than")
     assert list(rows) == ["attention", "random-init attention + words"]
     alone = scores["attention + words"][0].compare(scores["attention"][0])["all"]
     assert [float(rows["attention"][name]) for name in ("difference", "low", "high")] == [
@@ -698,7 +698,10 @@ def test_attention_and_words_are_compared_with_attention_and_with_random_weights
     assert float(rows["random-init attention + words"]["difference"]) == pytest.approx(difference)
     p = probes_p(scores)
     assert [float(row["p"]) for row in rows.values()] == pytest.approx(p, abs=1e-4)
-    assert f"{100 * difference:+.1f} points beside random-init attention + words" in crossed.highlights[-1]
+    assert (
+        f"the difference to random-init attention + words is {100 * difference:+.1f} points (95% CI "
+        in crossed.highlights[-1]
+    )
 
 
 def probes_p(scores: Any) -> list[float]:
@@ -742,16 +745,22 @@ def test_probes_trained_on_another_treebank(ext: ba.Extractor, parted: Path, tra
     assert record["coverage"]["treebank"]["known_tokens"] == 6 * 7
 
 
-def test_the_structural_probe_is_trained_on_the_other_parts_too(ext: ba.Extractor, parted: Path) -> None:
+def test_the_parts_of_the_structural_probe_are_those_of_cross_fit(
+    ext: ba.Extractor, parted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     sentences = ba.readers.read_conllu(parted / "trees.conllu")
     fold = _probes._folds(sentences)
-    assert [fold[i] for i in range(0, 18, 3) for _ in range(3)] == fold  # documents are whole
-    assert set(fold) == set(range(5))
-    probe = probes.StructuralProbe(layer=2)
-    scores = _probes._structural(probe, sentences, ext=ext, punct="upos", batch_size=16)
-    train, held_out = ([s for s, f in zip(sentences, fold, strict=True) if (f == 3) is held] for held in (False, True))
-    alone = probe.fit(ext.hidden_states(train, layer=2)).evaluate(ext.hidden_states(held_out, layer=2), punct="upos")
-    assert [c for c, f in zip(scores.correct, fold, strict=True) if f == 3] == list(alone.correct)
+    held_out: list[list[str | None]] = []
+    predict = probes.AttentionProbe.predict
+
+    def spy(self: Any, data: Any) -> Any:
+        held_out.append([sentence.document for sentence in data.sentences])
+        return predict(self, data)
+
+    monkeypatch.setattr(probes.AttentionProbe, "predict", spy)
+    probes.cross_fit(probes.AttentionProbe(max_epochs=1), ext.extract(sentences))
+    parts = [[s.document for s, f in zip(sentences, fold, strict=True) if f == k] for k in range(5)]
+    assert parts == held_out
 
 
 def test_too_small_a_treebank_says_so_and_leaves_the_other_sections(
@@ -800,7 +809,7 @@ def test_what_cannot_be_had_is_left_out_and_the_page_says_why(
     for name in ("random-init attention + words", "structural probe"):
         assert f"Left out: {name}, since it does not say." in page
     assert set(record_of(made.folder)["probes"]["left_out"]) == {"random-init attention + words", "structural probe"}
-    assert list(rows_of(made.folder / "probe_comparisons.csv", "less")) == ["attention"]
+    assert list(rows_of(made.folder / "probe_comparisons.csv", "than")) == ["attention"]
 
 
 def test_punctuation_is_known_by_tags_where_all_have_some() -> None:

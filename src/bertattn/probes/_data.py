@@ -158,9 +158,9 @@ def prepare(
         >>> trees = [s for document in readers.read_corefud(demo.corpus_path())[:2] for s in document.sentences]
         >>> data = prepare(Extractor.from_pretrained(demo.model_path()).extract(trees))
         >>> data
-        ProbeData(10 sentences, 6 x 12 heads)
+        ProbeData(11 sentences, 6 x 12 heads)
         >>> len(trees[0]), data.maps(0).shape
-        (17, (19, 19, 72))
+        (22, (24, 24, 72))
     """
     if isinstance(stream, ProbeData):
         return stream

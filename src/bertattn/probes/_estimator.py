@@ -55,7 +55,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
 
     Fitted attributes: `layers_`, `heads_` (counted from 0), `has_start_`, `has_end_`, `source_` of the maps;
     `training_loss_`, `development_loss_` (nats a word, one an epoch), `best_epoch_` (from 0), `n_sentences_`,
-    `n_development_sentences_`, and the weights.
+    `n_development_sentences_`, `parameters_` (those that scores depend on, as they were then), and the weights.
     """
 
     _reads_maps: ClassVar[bool] = True
@@ -166,7 +166,13 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         self.has_start_, self.has_end_ = data.has_start, data.has_end
         self.training_loss_, self.development_loss_ = tuple(history.training), tuple(history.development)
         self.best_epoch_ = history.best
+        self.parameters_ = self._of_scores()
         self.n_sentences_, self.n_development_sentences_ = sentences, development
+
+    def _of_scores(self) -> dict[str, Any]:
+        """The parameters that scores depend on; vectors may be changed for such as know more words."""
+        names = ("root", "features", "root_vector", "bias")
+        return {name: value for name, value in self.get_params(deep=False).items() if name in names}
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "best_epoch_")
@@ -256,6 +262,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
                 kept = value["fitted"][name]
                 setattr(probe, name, tuple(kept) if isinstance(kept, list) else kept)
             probe.source_ = Source(**value["fitted"]["source_"])
+            probe.parameters_ = probe._of_scores()
             return probe
 
         probe: Self = _files.read_arrays(path, parse, kind=cls.__name__, version=_VERSION)
@@ -268,7 +275,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         state = {name: getattr(self, attribute) for name, attribute in self._weights.items()}
         state = {name: torch.from_numpy(np.array(values)) for name, values in state.items() if values is not None}
         wanted = {name: values.shape for name, values in module.state_dict().items()}
-        if wanted != {name: values.shape for name, values in state.items()}:
+        same = self.parameters_ == self._of_scores()
+        if not same or wanted != {name: values.shape for name, values in state.items()}:
             raise ValidationError("parameters were changed after the probe was fitted; fit it again")
         module.load_state_dict(state)
         return module.to(self.device or "cpu")
@@ -372,10 +380,10 @@ def check_vectors(vectors: object, caller: str) -> WordVectors:
 
 def _targets(sentences: Sequence[Sentence], y: Sequence[Governors] | None) -> list[Numpy]:
     """For each sentence the governors, -1 where there is none."""
-    if y is None:
-        given: Sequence[Governors] = [sentence.governors or (None,) * len(sentence) for sentence in sentences]
-    else:
-        given = _arrays.column("y", y, entry="sentence")
+    if y is None:  # a Sentence has checked its own
+        golds = (sentence.governors or (None,) * len(sentence) for sentence in sentences)
+        return [np.array([-1 if governor is None else governor for governor in gold]) for gold in golds]
+    given = _arrays.column("y", y, entry="sentence")
     if len(given) != len(sentences):
         raise ValidationError(f"y has targets for {len(given)} sentences but there are {len(sentences)}")
     targets = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -60,9 +61,14 @@ class Corpus:
     def __len__(self) -> int:
         return len(self.data)
 
+    @functools.cached_property
+    def lengths(self) -> list[int]:
+        """How many words each sentence has."""
+        return [len(sentence) for sentence in self.data.sentences]
+
     def batch(self, numbers: Sequence[int], like: Tensor) -> Batch:
         """Some sentences, in the precision and on the device of `like`."""
-        lengths = [len(self.data.sentences[i]) for i in numbers]
+        lengths = [self.lengths[i] for i in numbers]
         longest = max(lengths)
         targets = np.full((len(numbers), longest), -1, dtype=np.int64)
         for row, i in enumerate(numbers):
@@ -70,13 +76,11 @@ class Corpus:
         maps = vectors = None
         if self.data.layers:
             heads = len(self.data.layers) * len(self.data.heads)
-            padded = None
+            maps = torch.zeros(len(numbers), longest + 2, longest + 2, heads, dtype=like.dtype)
             for row, i in enumerate(numbers):
-                one = self.data.maps(i)
-                if padded is None:
-                    padded = np.zeros((len(numbers), longest + 2, longest + 2, heads), dtype=one.dtype)
-                padded[row, : len(one), : len(one)] = one
-            maps = torch.from_numpy(padded).to(like.device).to(like.dtype)
+                one = torch.from_numpy(self.data.maps(i))
+                maps[row, : len(one), : len(one)] = one
+            maps = maps.to(like.device)
             if self.roots:
                 maps = maps.sqrt()
         if self.words is not None and self.table is not None:
@@ -91,8 +95,8 @@ class Corpus:
     def parts(self, numbers: Sequence[int], per_pair: int) -> Iterator[list[int]]:
         """The sentences in parts of similar length that fit in memory, longest last."""
         part: list[int] = []
-        for i in sorted(numbers, key=lambda i: len(self.data.sentences[i])):
-            size = (len(part) + 1) * (len(self.data.sentences[i]) + 2) ** 2 * per_pair
+        for i in sorted(numbers, key=self.lengths.__getitem__):
+            size = (len(part) + 1) * (self.lengths[i] + 2) ** 2 * per_pair
             if part and size > PART:
                 yield part
                 part = []
@@ -152,7 +156,6 @@ def train(
     optimizer = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate)
     like = next(module.parameters())
     rng = np.random.default_rng(schedule.seed) if schedule.shuffle else None
-    lengths = [len(sentence) for sentence in corpus.data.sentences]
     words = max(1, sum(int((one >= 0).sum()) for one in corpus.targets))
     best = None
     batches = -(-len(corpus) // schedule.batch_size)
@@ -161,7 +164,7 @@ def train(
             waited = steps = 0
             for _ in range(schedule.max_epochs):
                 total = 0.0
-                for numbers in _batches(lengths, schedule.batch_size, rng):
+                for numbers in _batches(corpus.lengths, schedule.batch_size, rng):
                     if schedule.decay:
                         for group in optimizer.param_groups:
                             group["lr"] = schedule.learning_rate * (1 - steps / (schedule.max_epochs * batches))
@@ -221,7 +224,7 @@ def log_probabilities(module: Any, corpus: Corpus) -> list[Numpy]:
             # In float64, so that a probability near 1 keeps its distance from 1.
             values = masked(module(batch), batch).double().log_softmax(-1).cpu().numpy()
             for row, i in enumerate(part):
-                n = len(corpus.data.sentences[i])
+                n = corpus.lengths[i]
                 found[i] = values[row, :n, : n + 1].copy()
     return [found[i] for i in range(len(corpus))]
 
@@ -242,7 +245,7 @@ def _batches(lengths: Sequence[int], size: int, rng: np.random.Generator | None)
 
 
 def glorot(shape: Sequence[int], generator: torch.Generator) -> nn.Parameter:
-    """Glorot and Bengio's uniform weights, TensorFlow 1's default, for a matrix `[out, in]` or a vector `[in]`."""
+    """Glorot and Bengio's uniform weights for a matrix `[out, in]`; a vector `[in]` counts as a matrix of one row."""
     fan_out, fan_in = (1, shape[0]) if len(shape) == 1 else (shape[0], shape[1])
     limit = (6 / (fan_in + fan_out)) ** 0.5
     return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) * limit)

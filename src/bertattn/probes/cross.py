@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
+from bertattn import _arrays
 from bertattn.annotation import Sentence
 from bertattn.errors import ValidationError
 from bertattn.heads._options import one_of
@@ -54,8 +55,8 @@ def cross_fit(
         >>> from bertattn import Extractor, demo, probes, readers
         >>> trees = [s for document in readers.read_corefud(demo.corpus_path()) for s in document.sentences]
         >>> maps = Extractor.from_pretrained(demo.model_path()).extract(trees)
-        >>> cross_fit(probes.AttentionProbe(), maps, folds=2).sentences
-        76
+        >>> cross_fit(probes.AttentionProbe(), maps, folds=2).sentences == len(trees)
+        True
     """
     from sklearn.base import clone
     from tqdm import tqdm
@@ -65,17 +66,21 @@ def cross_fit(
     names: list[object] = [s.document for s in data.sentences] if by == "document" else list(range(len(data)))
     if None in names:
         raise ValidationError("some sentences do not say which document they are of; pass by='sentence'")
+    folds = _arrays.plain(folds)
     different = list(dict.fromkeys(names))
     if type(folds) is not int or not 2 <= folds <= len(different):
         more = "; pass by='sentence'" if by == "document" else ""
         raise ValidationError(f"folds must be from 2 to the number of {by}s, {len(different)}, but is {folds!r}{more}")
+    targets = None if y is None else _arrays.column("y", y, entry="sentence")
+    if targets is not None and len(targets) != len(data):
+        raise ValidationError(f"y has targets for {len(targets)} sentences but there are {len(data)}")
     order = np.random.default_rng(seed).permutation(len(different))
     fold_of = dict(zip(different, (order % folds).tolist(), strict=True))
     fold = np.array([fold_of[name] for name in names])
     predicted: list[Any] = [None] * len(data)
     for k in tqdm(range(folds), disable=not progress, unit="part", desc="cross_fit"):
         others, held_out = np.flatnonzero(fold != k).tolist(), np.flatnonzero(fold == k).tolist()
-        fitted = clone(probe).fit(data.select(others), None if y is None else [y[i] for i in others])
+        fitted = clone(probe).fit(data.select(others), None if targets is None else [targets[i] for i in others])
         for i, governors in zip(held_out, fitted.predict(data.select(held_out)), strict=True):
             predicted[i] = governors
-    return score_governors(data.sentences, predicted, y=y, name=type(probe).__name__)
+    return score_governors(data.sentences, predicted, y=targets, name=type(probe).__name__)

@@ -197,14 +197,14 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
                 order = torch.randperm(len(examples), generator=generator).tolist()
                 for batch in _batches([examples[i] for i in order], self.batch_size, projection):
                     optimizer.zero_grad()
-                    loss = structural_loss(projection, batch)
+                    loss = _structural_loss(projection, batch)
                     loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
                     total += float(loss.detach()) * len(batch.words)
                     bar.update()
                 with torch.no_grad():
                     losses = [
-                        float(structural_loss(projection, batch)) * len(batch.words)
+                        float(_structural_loss(projection, batch)) * len(batch.words)
                         for batch in _batches(following, self.batch_size, projection)
                     ]
                 seen = sum(losses) / len(following)
@@ -380,7 +380,7 @@ class _History:
 
 
 @dataclass(frozen=True)
-class PaddedSentences:
+class _PaddedSentences:
     """Sentences of different lengths in one batch.
 
     Args:
@@ -407,7 +407,7 @@ class PaddedSentences:
         return cls(*(x.to(like) for x in (words, gold, weights)))
 
 
-def structural_loss(projection: torch.Tensor, batch: PaddedSentences) -> torch.Tensor:
+def _structural_loss(projection: torch.Tensor, batch: _PaddedSentences) -> torch.Tensor:
     """The mean over sentences of the mean over words, or pairs of words, of |gold - predicted|."""
     projected = batch.words @ projection.T
     squares = projected.square().sum(-1)
@@ -416,9 +416,9 @@ def structural_loss(projection: torch.Tensor, batch: PaddedSentences) -> torch.T
     return (batch.weights * (squares - batch.gold).abs()).sum() / len(batch.words)
 
 
-def _batches(examples: Sequence[_Example], size: int, like: torch.Tensor) -> Iterable[PaddedSentences]:
+def _batches(examples: Sequence[_Example], size: int, like: torch.Tensor) -> Iterable[_PaddedSentences]:
     for start in range(0, len(examples), size):
-        yield PaddedSentences.of(examples[start : start + size], like)
+        yield _PaddedSentences.of(examples[start : start + size], like)
 
 
 @dataclass(frozen=True)

@@ -401,13 +401,13 @@ def section(results: Results) -> Shown:
                 [
                     {
                         "predictor": row.name,
-                        "measure": row.measure if row.comparable else f"{row.measure}, not comparable",
                         "accuracy": row.accuracy,
                         "low": row.low,
                         "high": row.high,
                         "draws": row.seeds,
                         "smallest": row.smallest if row.seeds > 1 else float("nan"),
                         "largest": row.largest if row.seeds > 1 else float("nan"),
+                        "measure": row.measure if row.comparable else f"{row.measure}, not comparable",
                     }
                     for row in table.rows
                 ],
@@ -503,8 +503,7 @@ def _comparisons(probing: Probing) -> list[dict[str, Any]]:
     numbers = zip(interval.estimate, interval.low, interval.high, adjust_pvalues(p), strict=True)
     return [
         {
-            "predictor": WORDS,
-            "less": name,
+            "than": name,
             "difference": float(difference),
             "low": float(low),
             "high": float(high),
@@ -547,10 +546,10 @@ def _highlight(table: ProbeTable, comparisons: Sequence[Mapping[str, Any]]) -> s
     """What the heads find together, and how much of that is not the probe's."""
     words = table[WORDS]
     said = ", ".join(f"{row.name} {row.accuracy:.1%}" for row in table.rows if row.comparable and row.name != WORDS)
-    than = comparisons[-1]
-    ends = f"{100 * than['low']:+.1f} to {100 * than['high']:+.1f}"
+    control = comparisons[-1]
+    ends = f"{100 * control['low']:+.1f} to {100 * control['high']:+.1f}"
     return (
         f"A probe on the attention of all heads and on words finds the governor of {words.accuracy:.1%} of "
-        f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}), {100 * than['difference']:+.1f} points "
-        f"beside {than['less']} (95% CI {ends}). Others find: {said}."
+        f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}); the difference to {control['than']} is "
+        f"{100 * control['difference']:+.1f} points (95% CI {ends}). Others find: {said}."
     )
