@@ -156,7 +156,7 @@ def train(
     optimizer = torch.optim.Adam(module.parameters(), lr=schedule.learning_rate)
     like = next(module.parameters())
     rng = np.random.default_rng(schedule.seed) if schedule.shuffle else None
-    words = max(1, sum(int((one >= 0).sum()) for one in corpus.targets))
+    words = max(1, int((np.concatenate(corpus.targets) >= 0).sum()))
     best = None
     batches = -(-len(corpus) // schedule.batch_size)
     try:
