@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import os
 import pickle
 import random
 import tracemalloc
 import warnings
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -763,7 +765,7 @@ def test_a_stream_is_never_held(monkeypatch: pytest.MonkeyPatch) -> None:
     assert prepared < 0.4 * whole
     assert fitted < 0.4 * whole
     # The maps went through a file, and nothing else has changed.
-    assert data._maps._file._rolled
+    assert data._maps._file is not None
     assert_same(weights_of(clone(in_memory).fit(data)), weights_of(in_memory))
     assert probe.n_sentences_ + probe.n_development_sentences_ == len(sizes)
 
@@ -774,7 +776,7 @@ def test_temporary_files_vanish_without_a_word(
 ) -> None:
     monkeypatch.setattr(_data, "IN_MEMORY", 1 if rolled else 2**20)
     data = prepare(maps)
-    assert data._maps._file._rolled is rolled
+    assert (data._maps._file is not None) is rolled
     part = data.select([3])
     expected = data.maps(3)
     with warnings.catch_warnings(record=True) as seen:
@@ -1147,7 +1149,7 @@ def test_development_that_cannot_be_stopped_by(maps: list[AttentionTensor], rng:
 
 
 def test_maps_unlike_those_it_was_fitted_on(maps: list[AttentionTensor], rng: np.random.Generator) -> None:
-    heads = "2 and 2; give maps of the same model and layers"
+    heads = "2 and 2; give maps of as many layers and heads"
     for make in (PROBES["attention"], PROBES["words"]):
         probe = make().set_params(**PAPER_SCHEDULE).fit(maps)
         for stream, text in (
@@ -1342,3 +1344,56 @@ def test_windows_of_real_documents(trained: Extractor) -> None:
     trees = sentences_of(stream)
     assert probe.score(stream) > score_governors(trees, map(right_branching, trees)).uas()
     assert_as_slow(probe, stream[:2], atol=1e-4)
+
+
+def test_maps_in_a_file_are_read_by_threads_and_forks_alike(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file's place is shared: who reads by seeking gets another's bytes."""
+    stream = corpus(rng, (3, 5, 4, 7, 6, 2, 8, 5))
+    whole = [prepare(stream).maps(i) for i in range(8)]
+    monkeypatch.setattr("bertattn.probes._data.IN_MEMORY", 1000)
+    data = prepare(stream)
+    assert data._maps is not None
+    assert data._maps._file is not None
+    with ThreadPoolExecutor(4) as pool:
+        for number, maps in pool.map(lambda i: (i % 8, data.maps(i % 8)), range(2000)):
+            assert np.array_equal(maps, whole[number])
+    if not hasattr(os, "fork"):
+        return
+    child = os.fork()
+    wrong = sum(not np.array_equal(data.maps(i % 8), whole[i % 8]) for i in range(3000))
+    if not child:
+        os._exit(bool(wrong))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == wrong == 0
+
+
+def test_rows_without_mass_are_counted_and_rows_with_holes_refused(rng: np.random.Generator) -> None:
+    first, second = corpus(rng, (3, 4))
+    weights = np.array(first.numpy())
+    weights[0, 0, 2] = np.nan
+    data = prepare([first._with(weights=weights), second])
+    assert data.empty_rows == 1
+    assert not np.isnan(data.maps(0)).any()
+    weights = np.array(second.numpy())
+    weights[0, 0, 2, 1] = np.nan
+    with pytest.raises(MeasureError, match="map 1 of the stream has rows that are NaN in part"):
+        prepare([first, second._with(weights=weights)])
+
+
+def test_vectors_of_no_word_are_refused(maps: list[AttentionTensor]) -> None:
+    for probe in (AttentionWordsProbe, DistanceWordsProbe):
+        with pytest.raises(ValidationError, match="needs word vectors, but these are of no word"):
+            probe(WordVectors([], np.empty((0, 2)))).fit(maps)
+
+
+def test_a_probe_whose_parameters_were_changed_is_not_saved(maps: list[AttentionTensor], tmp_path: Path) -> None:
+    probe = AttentionProbe(max_epochs=1).fit(maps).set_params(features="sqrt")
+    with pytest.raises(ValidationError, match="parameters were changed after the probe was fitted"):
+        probe.save(tmp_path / "probe")
+    assert not (tmp_path / "probe").exists()
+
+
+def test_sentences_of_documents_know_their_document() -> None:
+    tree = Sentence(["a", "b"], governors=[2, 0])
+    assert [s.document for s in prepare([Document([tree], id="d"), tree]).sentences] == ["d", None]

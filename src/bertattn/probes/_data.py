@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import tempfile
+import threading
 import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -30,17 +32,21 @@ FEWEST_DOCUMENTS = 20
 # Maps of this many bytes stay in memory, more go to a file in the system's folder for temporary ones.
 IN_MEMORY = 64 * 2**20
 
+_LOCK = threading.Lock()
+
 
 class _Maps:
-    """Maps `[2 + word, 2 + word, layer * head]`, one after the other in a temporary file, read one at a time.
+    """Maps `[2 + word, 2 + word, layer * head]`: in memory or, if they are many, in a temporary file, read one by one.
 
-    Read rather than mapped into memory: what has been read does not stay in the process.
+    Read rather than mapped into memory: what has been read does not stay in the process. Read by position, since
+    threads and forked processes share a file's place.
     """
 
     def __init__(self, dtype: DType) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 - closed when it is collected
-        weakref.finalize(self, self._file.close)
         self._dtype = np.dtype(dtype)
+        self._in_memory: list[Numpy] = []
+        self._file: Any = None
+        self._size = 0
         self._places: list[int] = []
         self._shapes: list[tuple[int, int, int]] = []
 
@@ -51,15 +57,38 @@ class _Maps:
             raise MeasureError(
                 f"a weight is too large for {self._dtype}: {np.abs(maps).max():.4g}; use prepare(..., dtype='float32')"
             )
-        self._places.append(self._file.seek(0, 2))
+        self._places.append(self._size)
         self._shapes.append((stored.shape[0], stored.shape[1], stored.shape[2]))
-        self._file.write(stored.data)
+        self._size += stored.nbytes
+        if self._file is None:
+            self._in_memory.append(stored)
+            if self._size <= IN_MEMORY:
+                return
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed when it is collected
+            weakref.finalize(self, self._file.close)
+            kept, self._in_memory = self._in_memory, []
+            for one in kept:
+                self._file.write(one.data)
+        else:
+            self._file.write(stored.data)
+        self._file.flush()
 
     def read(self, number: int) -> Numpy:
+        if self._file is None:
+            return self._in_memory[number].copy()
         maps = np.empty(self._shapes[number], dtype=self._dtype)
-        self._file.seek(self._places[number])
-        self._file.readinto(maps.data)
+        read_at(self._file, self._places[number], maps)
         return maps
+
+
+def read_at(file: Any, place: int, into: Numpy) -> None:
+    """Fill an array from a place in a file without moving the file's own place, where the system can."""
+    if hasattr(os, "preadv"):
+        os.preadv(file.fileno(), [into.data], place)
+        return
+    with _LOCK:  # Windows, which forks no processes
+        file.seek(place)
+        file.readinto(into.data)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -142,9 +171,11 @@ def prepare(
 
     Args:
         stream: maps whose `annotation` has the gold trees, such as `extractor.extract(sentences)` or a
-            `bertattn.RunFolder`, of tokens or of words, with their special tokens. Or sentences, or documents of them,
+            `bertattn.RunFolder`, of tokens or of words, with their special tokens. Windows are taken apart into their
+            sentences: cut them at sentences, since a piece of one counts as one. Or sentences, or documents of them,
             for a probe that reads no attention. Data that was prepared before is given back as it is.
-        dtype: what maps are kept in. "float16" changes a weight by at most 0.05 %.
+        dtype: what maps are kept in. "float16" changes a weight above 0.00006 by at most 0.05 %, smaller ones by up to
+            0.00000003, and so makes the smallest 0; `features="sqrt"` notices that most.
         on_error: what to do with an input of which a word has no token: "raise", or "skip" and list it.
         progress: show a bar.
 
@@ -174,7 +205,10 @@ def prepare(
 def _without_maps(items: Sequence[Any]) -> ProbeData:
     sentences: list[Sentence] = []
     for item in items:
-        sentences += item.sentences if isinstance(item, Document) else [item]
+        if isinstance(item, Document):
+            sentences += [dataclasses.replace(one, document=one.document or item.id) for one in item.sentences]
+        else:
+            sentences.append(item)
     return ProbeData(tuple(sentences), (), (), False, False, 0, (), Source(), None, tuple(range(len(sentences))))
 
 
@@ -207,7 +241,15 @@ class _Preparing:
         self.has_start, self.has_end = has_start, has_end
         undefined = np.isnan(weights)
         if undefined.any():
-            self.empty_rows += int(undefined.any(-1).sum())
+            # Of an end that is not there the column is 0 in every row.
+            given = undefined[
+                ..., [place for place in range(weights.shape[-1]) if (has_start, has_end, True)[min(place, 2)]]
+            ]
+            if (given.any(-1) & ~given.all(-1)).any():
+                raise MeasureError(
+                    f"map {index} of the stream has rows that are NaN in part; mend them or leave it out"
+                )
+            self.empty_rows += int(given.any(-1).sum())
             weights[undefined] = 0
         by_head = weights.reshape(-1, *weights.shape[2:]).transpose(1, 2, 0)
         if isinstance(gold, Sentence):

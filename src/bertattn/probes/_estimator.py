@@ -229,6 +229,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
             StorageError, OSError: the file cannot be written.
         """
         self._check_fitted()
+        self._fitted_module()  # refuses parameters that were changed since
         arrays = {name: getattr(self, name) for name in self._weights.values() if getattr(self, name) is not None}
         parameters = {k: v for k, v in self.get_params(deep=False).items() if k not in ("vectors", "device")}
         value: dict[str, Any] = {
@@ -338,7 +339,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         if type(seed) is not int or seed < 0:
             raise ValidationError(f"seed must be a whole number from 0, but is {seed!r}")
         for name, below in (("learning_rate", float("inf")), ("validation_fraction", 1.0)):
-            value = getattr(self, name)
+            value = _arrays.plain(getattr(self, name))
             if not isinstance(value, int | float) or not 0 < value < below:
                 raise ValidationError(f"{name} must be above 0{' and below 1' if below == 1 else ''}, but is {value!r}")
         if not isinstance(self.tol, int | float) or not self.tol >= 0:
@@ -374,6 +375,11 @@ def check_vectors(vectors: object, caller: str) -> WordVectors:
         raise ValidationError(
             f"{caller} needs word vectors but was given {vectors!r:.60}; read some with readers.read_word_vectors "
             "or take the model's own with extractor.word_vectors(sentences)"
+        )
+    if not len(vectors):
+        raise ValidationError(
+            f"{caller} needs word vectors, but these are of no word; was the iterator that they were read for at its "
+            "end? It can be read once"
         )
     return vectors
 
@@ -419,7 +425,7 @@ def _check_same_heads(
     if (data.layers, data.heads) != (layers, heads):
         raise ValidationError(
             f"the maps have {len(data.layers)} layers and {len(data.heads)} heads, or others by number, but the probe "
-            f"was fitted on {len(layers)} and {len(heads)}; give maps of the same model and layers"
+            f"was fitted on {len(layers)} and {len(heads)}; give maps of as many layers and heads"
         )
     if layers and (data.has_start, data.has_end) != (has_start, has_end):
         raise ValidationError(

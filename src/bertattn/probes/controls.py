@@ -59,7 +59,7 @@ def control_governors(
 
     Returns:
         For each sentence the governor of each word, counted from 1; a word may be its own. None where the real task has
-        no governor, and for the root word: both tasks are of the same words.
+        no governor, and for the root word: both tasks are scored on the same words.
 
     Raises:
         ValidationError: something that is no Sentence, a seed that is no whole number from 0, an unknown option.

@@ -145,7 +145,7 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
             raise ValidationError("y belongs to X, and development has gold of its own; give one of the two")
         words = _read(X, self.layer)
         examples, skipped = self._examples(words, y)
-        generator = torch.Generator().manual_seed(self.seed)
+        generator = torch.Generator().manual_seed(int(self.seed))
         if development is None:
             if len(examples) < 2:
                 raise ValidationError("one sentence is too little to hold some out; give more, or development=")
@@ -341,13 +341,14 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
     def _check_options(self) -> None:
         one_of("task", self.task, get_args(Task))
         for name in ("rank", "batch_size", "max_epochs", "n_iter_no_change"):
-            value = getattr(self, name)
+            value = _arrays.plain(getattr(self, name))
             if (type(value) is not int or value < 1) and not (name == "rank" and value is None):
                 raise ValidationError(f"{name} must be a whole number, at least 1, but is {value!r}")
-        if type(self.seed) is not int or self.seed < 0:
+        seed = _arrays.plain(self.seed)
+        if type(seed) is not int or seed < 0:
             raise ValidationError(f"seed must be a whole number from 0, but is {self.seed!r}")
         for name, below in (("learning_rate", float("inf")), ("validation_fraction", 1.0)):
-            value = getattr(self, name)
+            value = _arrays.plain(getattr(self, name))
             if not isinstance(value, int | float) or not 0 < value < below:
                 raise ValidationError(f"{name} must be above 0{' and below 1' if below == 1 else ''}, but is {value!r}")
         if not isinstance(self.tol, int | float) or not self.tol >= 0:

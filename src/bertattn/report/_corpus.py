@@ -123,14 +123,14 @@ def of_treebank(paths: Sequence[Path]) -> Treebank:
 def of_training(paths: Sequence[Path], treebank: Treebank) -> Treebank:
     """What probes are trained on: none of the files that they are scored on."""
     train = of_treebank(paths)
-    scored = {file["sha256"] for file in treebank.record["files"]}
-    for file in train.record["files"]:
-        if file["sha256"] in scored:
-            raise InputError(
-                f"{file['path']} is both to train on and to score, where probes would be scored on what they have "
-                "learned; give another file to train on (--train, train=), or none: then each fifth is predicted by "
-                "probes trained on the others"
-            )
+    # By sentences, not by files: one may be compressed, or a part of the other.
+    learned = {(sentence.words, sentence.governors) for sentence in train.sentences}
+    if all((sentence.words, sentence.governors) in learned for sentence in treebank.sentences):
+        raise InputError(
+            f"all sentences of {treebank.record['files'][0]['path']} are both to train on and to score, where probes "
+            "would be scored on what they have learned; give another file to train on (--train, train=), or none: then "
+            "each fifth is predicted by probes trained on the others"
+        )
     return train
 
 

@@ -110,7 +110,8 @@ class RunFolder:
             inputs: as for `ext.extract`; all are held at once, the maps of one shard.
             unit: "word" merges subwords, as `merge_subwords` does, and leaves special tokens on; "token" keeps the maps
                 as they are.
-            dtype: "float16" takes half the space of "float32" and keeps three digits.
+            dtype: "float16" takes half the space of "float32" and keeps three digits of weights above 0.00006,
+                fewer of smaller ones.
             shard_size: how many inputs make one file. No more is lost by a kill, and no more must fit in memory.
             progress: show a bar.
             options: as for `ext.extract`. With `on_error="skip"` inputs whose words cannot be found among their tokens
