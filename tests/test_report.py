@@ -824,11 +824,11 @@ def test_options_of_probes_that_do_not_go_together(ext: ba.Extractor, parted: Pa
     for name in ("train", "vectors"):
         with pytest.raises(InputError, match=rf"{name} is for probes, which are scored on a treebank; give one"):
             report.run(ext, out, text=text, **{name: text})  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"trees\.conllu are both to train on and to score"):
+    with pytest.raises(InputError, match=r"trees\.conllu is both to train on and to score"):
         report.run(ext, out, treebank=trees, train=[parted / "train.conllu", trees])
     packed = tmp_path / "again.conllu.gz"
     packed.write_bytes(gzip.compress(trees.read_bytes()))
-    with pytest.raises(InputError, match=r"trees\.conllu are both to train on and to score"):
+    with pytest.raises(InputError, match=r"again\.conllu\.gz is both to train on and to score"):
         report.run(ext, out, treebank=trees, train=packed)
     with pytest.raises(InputError, match="the name of a file to read is empty"):
         report.run(ext, out, treebank=trees, vectors="")

@@ -123,15 +123,24 @@ def of_treebank(paths: Sequence[Path]) -> Treebank:
 def of_training(paths: Sequence[Path], treebank: Treebank) -> Treebank:
     """What probes are trained on: none of the files that they are scored on."""
     train = of_treebank(paths)
-    # By sentences, not by files: one may be compressed, or a part of the other.
-    learned = {(sentence.words, sentence.governors) for sentence in train.sentences}
-    if all((sentence.words, sentence.governors) in learned for sentence in treebank.sentences):
-        raise InputError(
-            f"all sentences of {treebank.record['files'][0]['path']} are both to train on and to score, where probes "
-            "would be scored on what they have learned; give another file to train on (--train, train=), or none: then "
-            "each fifth is predicted by probes trained on the others"
-        )
+    scored = {_content(Path(file["path"])) for file in treebank.record["files"]}
+    for file in train.record["files"]:
+        if _content(Path(file["path"])) in scored:
+            raise InputError(
+                f"{file['path']} is both to train on and to score, where probes would be scored on what they have "
+                "learned; give another file to train on (--train, train=), or none: then each fifth is predicted by "
+                "probes trained on the others"
+            )
     return train
+
+
+def _content(path: Path) -> str:
+    """The SHA-256 of what a file holds, compressed or not."""
+    digest = hashlib.sha256()
+    for _, lines in _source.files(path):
+        for line in lines:
+            digest.update(line if isinstance(line, bytes) else line.encode())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
