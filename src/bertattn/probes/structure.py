@@ -396,7 +396,8 @@ def _spanning_edges(distances: Numpy, kept: Numpy) -> set[Edge]:
     # The order of the edges is all that matters: distinct numbers leave no choice, and 0 would mean no edge to SciPy.
     rank = np.empty(len(costs))
     rank[np.argsort(costs, kind="stable")] = np.arange(1, len(costs) + 1)
-    tree = minimum_spanning_tree(coo_array((rank, (first, second)), shape=(n, n)).tocsr())
+    places = first.astype(np.int32), second.astype(np.int32)  # as SciPy before 1.15 wants them
+    tree = minimum_spanning_tree(coo_array((rank, places), shape=(n, n)).tocsr())
     a, b = tree.nonzero()
     return set(zip(kept[a].tolist(), kept[b].tolist(), strict=True))
 
