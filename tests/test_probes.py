@@ -1359,6 +1359,8 @@ def test_maps_in_a_file_are_read_by_threads_and_forks_alike(
     with ThreadPoolExecutor(4) as pool:
         for number, maps in pool.map(lambda i: (i % 8, data.maps(i % 8)), range(2000)):
             assert np.array_equal(maps, whole[number])
+    with pytest.raises(OSError, match=r"gave 0 of \d+ bytes; was it cut"):
+        _data.read_at(data._maps._file, 10**9, np.empty(4, np.float16))
     if not hasattr(os, "fork"):
         return
     child = os.fork()
@@ -1374,6 +1376,7 @@ def test_rows_without_mass_are_counted_and_rows_with_holes_refused(rng: np.rando
     weights[0, 0, 2] = np.nan
     data = prepare([first._with(weights=weights), second])
     assert data.empty_rows == 1
+    assert "1 rows without mass" in repr(data)
     assert not np.isnan(data.maps(0)).any()
     weights = np.array(second.numpy())
     weights[0, 0, 2, 1] = np.nan

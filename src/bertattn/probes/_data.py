@@ -84,11 +84,13 @@ class _Maps:
 def read_at(file: Any, place: int, into: Numpy) -> None:
     """Fill an array from a place in a file without moving the file's own place, where the system can."""
     if hasattr(os, "preadv"):
-        os.preadv(file.fileno(), [into.data], place)
-        return
-    with _LOCK:  # Windows, which forks no processes
-        file.seek(place)
-        file.readinto(into.data)
+        size = os.preadv(file.fileno(), [into.data], place)
+    else:
+        with _LOCK:  # Windows, which forks no processes
+            file.seek(place)
+            size = file.readinto(into.data)
+    if size != into.nbytes:
+        raise OSError(f"the temporary file of maps gave {size} of {into.nbytes} bytes; was it cut by a full disk?")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -125,7 +127,9 @@ class ProbeData:
 
     def __repr__(self) -> str:
         kind = f"{len(self.layers)} x {len(self.heads)} heads" if self.layers else "without maps"
-        return f"ProbeData({len(self)} sentences, {kind})"
+        empty = f", {self.empty_rows} rows without mass" if self.empty_rows else ""
+        skipped = f", {len(self.skipped)} skipped" if self.skipped else ""
+        return f"ProbeData({len(self)} sentences, {kind}{empty}{skipped})"
 
     def select(self, sentences: Iterable[int], /) -> ProbeData:
         """Some of the sentences, by number, without a copy of their maps.
