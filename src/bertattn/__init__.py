@@ -33,6 +33,8 @@ _NAMES = {
 _MODULES = (
     "alignment",
     "annotation",
+    "attribution",
+    "clustering",
     "demo",
     "errors",
     "extract",
@@ -70,6 +72,8 @@ __all__ = [
     "__version__",
     "alignment",
     "annotation",
+    "attribution",
+    "clustering",
     "demo",
     "drop_special",
     "errors",
@@ -100,6 +104,8 @@ if TYPE_CHECKING:
     from bertattn import (
         alignment,
         annotation,
+        attribution,
+        clustering,
         demo,
         errors,
         extract,

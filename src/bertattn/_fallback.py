@@ -6,7 +6,7 @@ distributions, no mass on padding. Anything else is refused with the reason.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -24,16 +24,27 @@ _NAMES = {
 
 
 def run(
-    model: torch.nn.Module, inputs: dict[str, Any], *, attention: str, hidden: bool = False
+    model: torch.nn.Module,
+    inputs: dict[str, Any],
+    *,
+    attention: str,
+    hidden: bool = False,
+    then: Callable[[Any, list[torch.Tensor]], None] | None = None,
 ) -> tuple[list[torch.Tensor], Any]:
-    """The maps of every layer and the model's outputs, from one call with `output_attentions=True`."""
+    """The maps of every layer and the model's outputs, from one call with `output_attentions=True`.
+
+    With `then` gradients are computed, and it is called with outputs and maps before the model is put back.
+    """
     banded: list[torch.Tensor] = []  # which tokens are global, as the first layer of Longformer or LED is told
     layers = (m for m in model.modules() if type(m).__name__ in ("LongformerLayer", "LEDEncoderLayer"))
     hooks: list[Any] = []
 
     def call() -> Any:
         hooks.extend(m.register_forward_pre_hook(note_globals, with_kwargs=True) for m in islice(layers, 1))
-        return model(**inputs, output_attentions=True, output_hidden_states=hidden)
+        outputs = model(**inputs, output_attentions=True, output_hidden_states=hidden)
+        if then is not None:
+            then(outputs, _maps_in(outputs, attention, model))
+        return outputs
 
     def note_globals(_module: Any, _args: Any, keywords: dict[str, Any]) -> None:
         banded.append(keywords["is_index_global_attn"])
@@ -43,7 +54,7 @@ def run(
             hook.remove()
 
     try:
-        outputs = _hook.switched(model, "eager", call)
+        outputs = _hook.switched(model, "eager", call, gradients=then is not None)
     except TypeError as error:
         raise ModelError(
             f"{type(model).__name__} neither uses transformers' AttentionInterface nor takes output_attentions: {error}"
@@ -54,12 +65,7 @@ def run(
         except BaseException:  # Ctrl-C in the middle of it
             unhook()
             raise
-    maps: Sequence[Any] = next((m for m in (getattr(outputs, n, None) for n in _NAMES[attention]) if m), ())
-    if not maps or any(not isinstance(m, torch.Tensor) for m in maps):
-        raise ModelError(
-            f"{type(model).__name__} computes no attention that can be read: it neither uses transformers' "
-            "AttentionInterface nor returns maps when asked for output_attentions"
-        )
+    maps = _maps_in(outputs, attention, model)
     mask = inputs["attention_mask"]
     if banded and attention == "encoder":
         is_global = banded[0][:, : mask.shape[1]]
@@ -67,7 +73,17 @@ def run(
             dense_bands(local, across, is_global, mask.bool())
             for local, across in zip(maps, outputs.get("global_attentions") or [None] * len(maps), strict=True)
         ]
-    return list(maps), outputs
+    return maps, outputs
+
+
+def _maps_in(outputs: Any, attention: str, model: torch.nn.Module) -> list[torch.Tensor]:
+    maps: Sequence[Any] = next((m for m in (getattr(outputs, n, None) for n in _NAMES[attention]) if m), ())
+    if not maps or any(not isinstance(m, torch.Tensor) for m in maps):
+        raise ModelError(
+            f"{type(model).__name__} computes no attention that can be read: it neither uses transformers' "
+            "AttentionInterface nor returns maps when asked for output_attentions"
+        )
+    return list(maps)
 
 
 def widened(layer: torch.Tensor) -> torch.Tensor:

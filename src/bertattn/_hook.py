@@ -54,6 +54,7 @@ class Recording:
         counts: how many calls of each kind there were, kept or not.
         sinks: whether some of the mass goes to a sink outside the keys.
         incomplete: whether a layer chose among the keys and left it to the attention function to leave out the others.
+        gradients: whether weights are to be differentiated by, also those of a model whose parameters are frozen.
     """
 
     kind: str | None
@@ -65,6 +66,7 @@ class Recording:
     counts: dict[str | None, int] = field(default_factory=dict)
     sinks: bool = False
     incomplete: bool = False
+    gradients: bool = False
 
     @property
     def seen(self) -> int:
@@ -166,6 +168,8 @@ def attention(
             own = _found(module, own)
         return own(module, query, key, value, attention_mask, **keywords)
     kind = torch.promote_types(query.dtype, torch.float32)
+    if recording.gradients and not query.requires_grad:
+        query = query.detach().requires_grad_()
     output, weights = own(module, query.to(kind), key.to(kind), value.to(kind), attention_mask, **keywords)
     if place in recording.ablated:
         output = _without(output, recording.ablated[place], layer=place[1], heads=query.shape[1])
@@ -216,8 +220,10 @@ def _configs(model: torch.nn.Module) -> list[PreTrainedConfig]:
     return list(found.values())
 
 
-def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T]) -> T:
-    """`call()` without gradients, the model having another attention implementation and being in evaluation mode.
+def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T], *, gradients: bool = False) -> T:
+    """`call()`, the model having another attention implementation and being in evaluation mode.
+
+    Without gradients, unless they are asked for.
 
     Afterwards the model, and whether this thread computes gradients, are exactly as they were found. The private
     attribute is set, and not `set_attn_implementation` called, because that one misses encoder-decoder pairs, only logs
@@ -227,10 +233,10 @@ def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T])
     with _lock:
         before = [(config, config._attn_implementation_internal) for config in _configs(model)]
         training = [module for module in model.modules() if module.training]
-        gradients = torch.is_grad_enabled()
+        enabled = torch.is_grad_enabled()
 
         def put_back() -> None:
-            torch.set_grad_enabled(gradients)
+            torch.set_grad_enabled(enabled)
             for config, value in before:
                 config._attn_implementation_internal = value
                 if value != NAME:
@@ -239,7 +245,7 @@ def switched(model: torch.nn.Module, implementation: str, call: Callable[[], T])
                 module.training = True
 
         try:
-            torch.set_grad_enabled(False)
+            torch.set_grad_enabled(gradients)
             for config, value in before:
                 if value != NAME:
                     _original[id(config)] = value or "eager"
@@ -263,17 +269,25 @@ def recorded(
     layers: Collection[int] | None = None,
     vectors: bool = False,
     ablated: Mapping[tuple[str | None, int], Collection[int]] | None = None,
+    then: Callable[[T, Recording], None] | None = None,
 ) -> tuple[T, Recording]:
-    """`call()` and the attention of `model`'s forward calls in it; the lock keeps other threads' recordings waiting."""
+    """`call()` and the attention of `model`'s forward calls in it; the lock keeps other threads' recordings waiting.
+
+    With `then` gradients are computed, and the weights are part of the graph of the outputs; it is called with both
+    before the model is put back.
+    """
     paths = {module: path for path, module in model.named_modules()}
-    record = Recording(kind, layers, vectors, paths, ablated or {})
+    record = Recording(kind, layers, vectors, paths, ablated or {}, gradients=then is not None)
 
     def recording() -> T:
         outer = getattr(_local, "recording", None)
         try:
             _local.recording = record
-            return call()
+            outputs = call()
+            if then is not None:
+                then(outputs, record)
+            return outputs
         finally:
             _local.recording = outer
 
-    return switched(model, NAME, recording), record
+    return switched(model, NAME, recording, gradients=then is not None), record

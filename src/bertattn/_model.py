@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url, is_offline_mode, try_to_load_from_cache
@@ -21,19 +21,33 @@ TOLD_APART = 0.1
 
 def inner_model(model: Any) -> PreTrainedModel:
     """The transformers model in whatever was given, without its task head."""
+    found = whole_model(model)
+    # a head of Longformer chooses which tokens are global, so it stays on
+    whole = getattr(found.config, "model_type", None) == "longformer"
+    return found if whole else found.base_model  # type: ignore[return-value]
+
+
+def whole_model(model: Any) -> PreTrainedModel:
+    """The transformers model in whatever was given, with its task head where it has one."""
     if not isinstance(model, torch.nn.Module) and isinstance(getattr(model, "model", None), torch.nn.Module):
         model = model.model  # a pipeline
     if isinstance(model, torch.nn.Module):
         for module in model.modules():
             if isinstance(module, PreTrainedModel):
-                # a head of Longformer chooses which tokens are global, so it stays on
-                whole = getattr(module.config, "model_type", None) == "longformer"
-                return module if whole else module.base_model  # type: ignore[return-value]
+                return module
     what = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
     raise ModelError(
         f"model must be, or hold, a transformers model, but is {what}; "
         "use Extractor.from_pretrained(name) to load one by name"
     )
+
+
+def own_head(config: Any) -> Literal["masked_lm", "causal_lm"] | None:
+    """The language-modelling head that the checkpoint was saved with, as its config says."""
+    names = " ".join(getattr(config, "architectures", None) or ())
+    if "ForMaskedLM" in names or "ForPreTraining" in names:
+        return "masked_lm"
+    return "causal_lm" if "ForCausalLM" in names or "LMHeadModel" in names else None
 
 
 def is_causal(model: PreTrainedModel) -> bool | None:

@@ -21,7 +21,10 @@ LONGEST_SHOWN = 40  # characters of a text in a message
 
 @dataclass(frozen=True)
 class Prepared:
-    """One input, ready for a model."""
+    """One input, ready for a model.
+
+    `labels` are the tokens that the model is to predict at each position, None where there is none to predict.
+    """
 
     ids: tuple[int, ...]
     token_types: tuple[int, ...] | None
@@ -29,6 +32,7 @@ class Prepared:
     annotation: Annotation | None = None
     cut: int = 0
     target: Prepared | None = None
+    labels: tuple[int | None, ...] | None = None
 
 
 def check_inputs(inputs: object) -> None:

@@ -11,20 +11,29 @@ Examples:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import torch
 from tqdm import tqdm
-from transformers import AutoModel, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
 from bertattn import _arrays, _embeddings, _fallback, _hook, _model
+from bertattn._gradients import Differentiated, differentiated
 from bertattn._prepare import Prepared, check_inputs, prepare, shifted_right
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, BertattnError, InputError, ModelError, SelectionError, TooLongError
@@ -39,7 +48,20 @@ Input: TypeAlias = "str | TextPair | Sentence | DocumentWindow | TokenIds | Sequ
 Kind: TypeAlias = Literal["encoder", "decoder", "cross"]
 What: TypeAlias = Literal["query", "key", "value", "hidden"]
 
+_LOADERS = {None: AutoModel, "masked_lm": AutoModelForMaskedLM, "causal_lm": AutoModelForCausalLM}
+
 T = TypeVar("T")
+P = TypeVar("P", bound="HasCut")
+
+
+class HasCut(Protocol):
+    """An input made ready, of which some tokens may have been cut."""
+
+    @property
+    def cut(self) -> int: ...
+
+
+Losses: TypeAlias = Callable[[Any, Sequence[Prepared]], torch.Tensor]
 
 # How many bytes of maps may wait until their turn comes; the window of inputs sorted by length follows from it.
 WAITING_BYTES = 192 * 2**20
@@ -109,7 +131,7 @@ class HiddenStates:
         return f"HiddenStates(layer {self.layer}, {' x '.join(map(str, self.states.shape))})"
 
 
-class _InOrder(Iterator[T]):
+class InOrder(Iterator[T]):
     """What the inputs give, in their order, and which of them were left out so far."""
 
     def __init__(self, items: Iterator[T], skipped: list[Excluded], truncated: list[Excluded], hint: int) -> None:
@@ -132,7 +154,7 @@ class _InOrder(Iterator[T]):
         return self._hint
 
 
-class HiddenStream(_InOrder[HiddenStates]):
+class HiddenStream(InOrder[HiddenStates]):
     """An iterator of `HiddenStates` in input order, and what was left out so far.
 
     Attributes:
@@ -141,7 +163,7 @@ class HiddenStream(_InOrder[HiddenStates]):
     """
 
 
-class Stream(_InOrder[AttentionTensor]):
+class Stream(InOrder[AttentionTensor]):
     """An iterator of maps in input order, and what was left out so far.
 
     Attributes:
@@ -159,8 +181,11 @@ class Stream(_InOrder[AttentionTensor]):
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """What one forward call gave, padding still on: `[layer][batch, head, query, key]`."""
+class Batch:
+    """What one forward call gave, padding still on: `[layer][batch, head, query, key]`.
+
+    With `losses` of the outputs, `[batch]`, the gradients of their sum by the maps are there as well.
+    """
 
     maps: list[torch.Tensor]
     layers: tuple[int, ...]
@@ -168,6 +193,18 @@ class _Batch:
     normalized: bool
     calls: tuple[_hook.Call, ...] = ()
     hidden: tuple[torch.Tensor, ...] = ()
+    gradients: tuple[torch.Tensor, ...] = ()
+    losses: torch.Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Read(Generic[P]):
+    """Inputs made ready for a model as they are read, None for those left out; what is left out and cut, so far."""
+
+    items: Iterator[P | None]
+    skipped: list[Excluded]
+    truncated: list[Excluded]
+    total: int
 
 
 class Extractor:
@@ -199,6 +236,7 @@ class Extractor:
                 "load it with AutoTokenizer.from_pretrained(name)"
             )
         self.model = _model.inner_model(model)
+        self._whole = _model.whole_model(model)  # with its task head, for gradients of a loss
         self.tokenizer = tokenizer
         self._encoder_decoder = bool(getattr(self.model.config, "is_encoder_decoder", False))
         sides: Any = self.model
@@ -227,6 +265,7 @@ class Extractor:
         device: str | torch.device | None = None,
         dtype: str | torch.dtype | None = None,
         revision: str | None = None,
+        head: Literal["masked_lm", "causal_lm", "own"] | None = None,
     ) -> Extractor:
         """Load a model and its tokenizer from the hub or from a folder. No code of the repository is run.
 
@@ -235,6 +274,9 @@ class Extractor:
             device: where to run; None takes CUDA, else MPS, else the CPU.
             dtype: what to compute in; None means float32. Maps are float32 either way, float64 only of a float64 model.
             revision: branch, tag or commit on the hub.
+            head: "masked_lm" or "causal_lm" loads the model with its language-modelling head, which gradients of its
+                loss need (`bertattn.attribution`); "own" does where the model's config names one. Maps are the same
+                with and without.
 
         Raises:
             ModelError: there is no such model, or the folder holds none, or not all of its weights.
@@ -264,6 +306,8 @@ class Extractor:
         options: dict[str, Any] = {"trust_remote_code": False}  # or transformers would ask at the terminal
         if revision is not None:
             options["revision"] = revision
+        if head not in (None, "masked_lm", "causal_lm", "own"):
+            raise ModelError(f"head must be 'masked_lm', 'causal_lm', 'own' or None, but is {head!r}")
         unreached = None if folder.exists() else _model.hub_out_of_reach(name, revision)
         if unreached is not None:
             options["local_files_only"] = True
@@ -271,7 +315,10 @@ class Extractor:
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of weights, which load in a moment
         try:
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            model, report = AutoModel.from_pretrained(
+            if head == "own":
+                head = _model.own_head(AutoConfig.from_pretrained(name, **options))
+            loader: Any = _LOADERS[head]
+            model, report = loader.from_pretrained(
                 name, dtype=dtype or torch.float32, output_loading_info=True, **options
             )
         except Exception as error:  # transformers, safetensors and torch raise dozens of kinds
@@ -319,7 +366,7 @@ class Extractor:
         """
         kind = self._kind(attention)
         prepared = self._prepare(x, kind, truncate=False, spacing=spacing)
-        return self._cropped(self._forward([prepared], kind, _layer_set(layers)), 0, prepared, kind, spacing)
+        return self._cropped(self._forward([prepared], kind, layer_set(layers)), 0, prepared, kind, spacing)
 
     def extract(
         self,
@@ -361,25 +408,15 @@ class Extractor:
             AlignmentError: the words of an input cannot be found among its tokens.
             ModelError: the model's attention cannot be read, and why.
         """
-        kind, wanted = self._kind(attention), _layer_set(layers)
+        kind, wanted = self._kind(attention), layer_set(layers)
 
-        def cropped(batch: _Batch, row: int, prepared: Prepared) -> AttentionTensor:
+        def cropped(batch: Batch, row: int, prepared: Prepared) -> AttentionTensor:
             return self._cropped(batch, row, prepared, kind, spacing)
 
-        return Stream(
-            *self._in_order(
-                inputs,
-                cropped,
-                kind=kind,
-                layers=wanted,
-                hidden=False,
-                on_too_long=on_too_long,
-                on_error=on_error,
-                spacing=spacing,
-                batch_size=batch_size,
-                progress=progress,
-            )
-        )
+        read = self._read(inputs, self._preparing(kind, spacing), on_too_long, on_error, spacing)
+        forward = functools.partial(self._forward, kind=kind, layers=wanted)
+        items = self._in_order(read, cropped, forward, kind=kind, batch_size=batch_size, progress=progress)
+        return Stream(items, read.skipped, read.truncated, read.total)
 
     def hidden_states(
         self,
@@ -412,7 +449,7 @@ class Extractor:
             raise SelectionError(f"layer must be a number from 0, the embeddings, on, but is {layer!r}")
         kind = self._kind(None)
 
-        def cropped(batch: _Batch, row: int, prepared: Prepared) -> HiddenStates:
+        def cropped(batch: Batch, row: int, prepared: Prepared) -> HiddenStates:
             if layer >= len(batch.hidden):
                 raise SelectionError(
                     f"there is no layer {layer}; the model has {len(batch.hidden)} hidden states, from 0, the "
@@ -428,36 +465,27 @@ class Extractor:
                 self._source_of(batch, prepared, kind, spacing),
             )
 
-        return HiddenStream(
-            *self._in_order(
-                inputs,
-                cropped,
-                kind=kind,
-                layers=frozenset({0}),  # maps are computed on the way; those of one layer are kept for the checks
-                hidden=True,
-                on_too_long=on_too_long,
-                on_error=on_error,
-                spacing=spacing,
-                batch_size=batch_size,
-                progress=progress,
-            )
+        read = self._read(inputs, self._preparing(kind, spacing), on_too_long, on_error, spacing)
+        # Maps are computed on the way; those of one layer are kept for the checks.
+        forward = functools.partial(self._forward, kind=kind, layers=frozenset({0}), hidden=True)
+        items = self._in_order(
+            read, cropped, forward, kind=kind, batch_size=batch_size, progress=progress, desc="hidden states"
         )
+        return HiddenStream(items, read.skipped, read.truncated, read.total)
 
-    def _in_order(
+    def _preparing(self, kind: Kind, spacing: str) -> Callable[[Any, bool], Prepared]:
+        """What makes an input ready for the model, given whether it may be cut."""
+        return lambda x, truncate: self._prepare(x, kind, truncate=truncate, spacing=spacing)
+
+    def _read(
         self,
         inputs: Iterable[Input],
-        cropped: Callable[[_Batch, int, Prepared], T],
-        *,
-        kind: Kind,
-        layers: frozenset[int] | None,
-        hidden: bool,
+        prepare: Callable[[Any, bool], P],
         on_too_long: str,
         on_error: str,
         spacing: Literal["single", "natural"],
-        batch_size: int,
-        progress: bool,
-    ) -> tuple[Iterator[T], list[Excluded], list[Excluded], int]:
-        """What `cropped` makes of each input's row of its batch, what is left out and cut, and how many there are."""
+    ) -> Read[P]:
+        """The inputs, made ready as they are read."""
         check_inputs(inputs)
         for name, value, allowed in (
             ("on_too_long", on_too_long, ("error", "truncate", "skip")),
@@ -466,44 +494,54 @@ class Extractor:
         ):
             if value not in allowed:
                 raise InputError(f"{name} must be {' or '.join(map(repr, allowed))}, but is {value!r}")
-        batch_size = _arrays.plain(batch_size)
-        if type(batch_size) is not int or batch_size < 1:
-            raise InputError(f"batch_size must be a whole number, at least 1, but is {batch_size!r}")
         if isinstance(inputs, Windows):
             inputs = inputs.bound(self.tokenizer, limit=self._limit, spacing=spacing)
         skipped: list[Excluded] = []
         truncated: list[Excluded] = []
-        total = operator.length_hint(inputs)
-        desc = "hidden states" if hidden else "attention"
 
-        def read() -> Iterator[Prepared | None]:
+        def items() -> Iterator[P | None]:
             for index, x in enumerate(inputs):
+                prepared: P | None = None
                 try:
-                    prepared = self._prepare(x, kind, truncate=on_too_long == "truncate", spacing=spacing)
+                    prepared = prepare(x, on_too_long == "truncate")
                 except TooLongError as error:
                     if on_too_long != "skip":
                         raise _numbered(error, index) from None
                     skipped.append(Excluded(index, error.reason))
-                    prepared = None
                 except (InputError, AlignmentError) as error:
                     if on_error == "raise":
                         raise _numbered(error, index) from None
                     skipped.append(Excluded(index, str(error)))
-                    prepared = None
                 if prepared is not None and prepared.cut:
                     truncated.append(Excluded(index, f"{prepared.cut} tokens beyond the model's limit were cut"))
                 yield prepared
 
+        return Read(items(), skipped, truncated, operator.length_hint(inputs))
+
+    def _in_order(
+        self,
+        read: Read[Prepared],
+        cropped: Callable[[Batch, int, Prepared], T],
+        forward: functools.partial[Batch],
+        *,
+        kind: Kind,
+        batch_size: int,
+        progress: bool,
+        desc: str = "attention",
+    ) -> Iterator[T]:
+        """What `cropped` makes of each input's row of its batch."""
+        batch_size = checked_batch_size(batch_size)
+
         def items() -> Iterator[T]:
-            with tqdm(total=total or None, disable=not progress, unit="text", desc=desc) as bar:
-                for window in self._windows(read(), batch_size):
+            with tqdm(total=read.total or None, disable=not progress, unit="text", desc=desc) as bar:
+                for window in self._windows(read.items, batch_size):
                     chosen = [p for p in window if p is not None]
                     ready: dict[int, T] = {}
                     batches = _by_length(chosen, batch_size, self._bytes_per_square())
                     position = {id(p): i for i, p in enumerate(chosen)}
                     turn = 0
                     for members in batches:
-                        for group, batch in self._batches(members, kind, layers, hidden=hidden):
+                        for group, batch in self._batches(members, kind, forward):
                             for row, prepared in enumerate(group):
                                 ready[position[id(prepared)]] = cropped(batch, row, prepared)
                             del batch  # before the next is made, or a slow consumer goes on
@@ -513,7 +551,7 @@ class Extractor:
                             turn += 1
                     bar.update(len(window) - len(chosen))
 
-        return items(), skipped, truncated, total
+        return items()
 
     def capture(
         self,
@@ -667,31 +705,39 @@ class Extractor:
             yield window
 
     def _batches(
-        self, items: Sequence[Prepared], kind: Kind, layers: frozenset[int] | None, *, hidden: bool = False
-    ) -> Iterator[tuple[Sequence[Prepared], _Batch]]:
+        self, items: Sequence[Prepared], kind: Kind, forward: functools.partial[Batch]
+    ) -> Iterator[tuple[Sequence[Prepared], Batch]]:
         """One forward call for all, or one for each length where padding would change the numbers."""
         lengths = [_lengths(p) for p in items]
-        if len(set(lengths)) > 1 and kind not in self._padding_harmless:
-            self._padding_harmless[kind] = self._is_padding_harmless(items, kind)
-        if len(set(lengths)) == 1 or self._padding_harmless[kind]:
-            yield items, self._forward(items, kind, layers, hidden=hidden)
+        if len(set(lengths)) == 1 or self._is_padding_harmless(items, kind, forward):
+            yield items, forward(items)
             return
         for length in sorted(set(lengths)):
             group = [p for p, own in zip(items, lengths, strict=True) if own == length]
-            yield group, self._forward(group, kind, layers, hidden=hidden)
+            yield group, forward(group)
 
-    def _is_padding_harmless(self, items: Sequence[Prepared], kind: Kind) -> bool:
+    def _is_padding_harmless(self, items: Sequence[Prepared], kind: Kind, forward: functools.partial[Batch]) -> bool:
         """Tried out once: the shortest input beside the longest, and alone (convolutions, for one, see the padding)."""
+        key = f"{kind} gradients" if forward.keywords.get("losses") else kind
+        if key not in self._padding_harmless:
+            self._padding_harmless[key] = self._try_padding(items, forward)
+        return self._padding_harmless[key]
+
+    def _try_padding(self, items: Sequence[Prepared], forward: functools.partial[Batch]) -> bool:
         shortest, longest = min(items, key=_lengths), max(items, key=_lengths)
-        alone = self._forward([shortest], kind, None)
+        alone = forward([shortest])
         try:
-            beside = self._forward([longest, shortest], kind, None)
+            beside = forward([longest, shortest])
         except ModelError:  # it attends to padding; alone it passed the same check
             return False
         tolerance = 1e-5 if self.model.dtype in (torch.float32, torch.float64) else 5e-2
-        one = self._cropped(alone, 0, shortest, kind, "single").numpy()
-        other = self._cropped(beside, 1, shortest, kind, "single").numpy()
-        return float(abs(one - other).max()) <= tolerance
+        queries, keys = alone.maps[0].shape[-2:]
+        pairs = [(one, other, 1.0) for one, other in zip(alone.maps, beside.maps, strict=True)]
+        for one, other in zip(alone.gradients, beside.gradients, strict=True):
+            pairs.append((one, other, float(one.abs().max())))
+        return all(
+            float((one[0] - other[1, :, :queries, :keys]).abs().max()) <= tolerance * size for one, other, size in pairs
+        )
 
     def _forward(
         self,
@@ -701,24 +747,32 @@ class Extractor:
         *,
         vectors: bool = False,
         hidden: bool = False,
-    ) -> _Batch:
-        """One forward call on padded inputs."""
-        model: Any = self.model
-        if self._encoder_decoder and kind == "encoder":
+        losses: Losses | None = None,
+    ) -> Batch:
+        """One forward call on padded inputs: of the model without its head unless there are `losses` of its outputs."""
+        model: Any = self.model if losses is None else self._whole
+        if self._encoder_decoder and kind == "encoder" and losses is None:
             model = self.model.get_encoder()
         accepted = inspect.signature(model.forward).parameters
         inputs = self._padded(items, accepted)
         more = {"output_hidden_states": True} if hidden else {}
         path = self._paths.get(kind)
+        found: list[Differentiated] = []
+
+        def differentiate(outputs: Any, every: Sequence[torch.Tensor]) -> None:
+            if losses is not None and every:
+                found.append(differentiated(losses(outputs, items), every, architecture=str(self._source.architecture)))
+
         if path != "output_attentions":
             try:
                 outputs, record = _hook.recorded(
-                    self.model,
+                    model if losses else self.model,
                     lambda: model(**inputs, **more),
                     kind=kind if self._encoder_decoder else None,
                     layers=layers,
                     vectors=vectors,
                     ablated=self._ablated,
+                    then=losses and (lambda outputs, record: differentiate(outputs, _weights(record))),
                 )
             except BertattnError:
                 raise
@@ -737,12 +791,14 @@ class Extractor:
                 "it does not use transformers' AttentionInterface"
             )
         if path == "output_attentions":
-            every, outputs = _fallback.run(model, inputs, attention=kind, hidden=hidden)
+            every, outputs = _fallback.run(
+                model, inputs, attention=kind, hidden=hidden, then=differentiate if losses else None
+            )
         self._paths[kind] = path
         if path == "interface":
             count = record.seen
             numbers = tuple(sorted(record.calls))
-            maps = [record.calls[n].weights for n in numbers]
+            maps = _weights(record)
         else:
             count = len(every)
             numbers = tuple(n for n in range(count) if layers is None or n in layers)
@@ -764,6 +820,7 @@ class Extractor:
             self._causal = all(float(m.triu(1).max()) == 0 for m in maps)
             if kind == "decoder":
                 self._kind(kind)
+        maps = [m.detach() for m in maps]
         normalized = self._check(maps, items, kind, path)
         if not normalized and not (path == "interface" and record.sinks):
             raise ModelError(
@@ -778,7 +835,12 @@ class Extractor:
             states = next((s for s in (getattr(outputs, n, None) for n in names) if s), ())
             if not states:
                 raise ModelError(f"{self._source.architecture} returns no hidden states")
-        return _Batch(maps, numbers, path, normalized, calls, tuple(states))
+        if not found:
+            return Batch(maps, numbers, path, normalized, calls, tuple(states))
+        slopes = found[0].gradients
+        if path == "output_attentions":
+            slopes = tuple(slopes[n] for n in numbers)
+        return Batch(maps, numbers, path, normalized, gradients=slopes, losses=found[0].losses)
 
     def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind, path: str) -> bool:
         """Look at the numbers of the first batch, and of the first padded one: later ones come the same way."""
@@ -813,7 +875,7 @@ class Extractor:
             inputs["return_dict"] = True
         return inputs
 
-    def _cropped(self, batch: _Batch, row: int, item: Prepared, kind: Kind, spacing: str) -> AttentionTensor:
+    def _cropped(self, batch: Batch, row: int, item: Prepared, kind: Kind, spacing: str) -> AttentionTensor:
         """The maps of one input without padding."""
         queries = item.target.axis if item.target is not None else item.axis
         keys = item.axis if kind == "cross" else queries
@@ -831,7 +893,7 @@ class Extractor:
             source=self._source_of(batch, item, kind, spacing),
         )
 
-    def _source_of(self, batch: _Batch, item: Prepared, kind: Kind, spacing: str) -> Source:
+    def _source_of(self, batch: Batch, item: Prepared, kind: Kind, spacing: str) -> Source:
         return dataclasses.replace(
             self._source,
             attention=kind if self._encoder_decoder else "decoder" if self._causal else "encoder",
@@ -848,7 +910,24 @@ def _numbered(error: BertattnError, index: int) -> BertattnError:
     return type(error)(f"input {index}: {error}")
 
 
-def _layer_set(layers: int | Iterable[int] | None) -> frozenset[int] | None:
+def checked_batch_size(batch_size: int) -> int:
+    """How many inputs run together.
+
+    Raises:
+        InputError: no number from 1.
+    """
+    size = _arrays.plain(batch_size)
+    if type(size) is not int or size < 1:
+        raise InputError(f"batch_size must be a whole number, at least 1, but is {size!r}")
+    return size
+
+
+def _weights(record: _hook.Recording) -> list[torch.Tensor]:
+    """The maps that were kept, in the order of the layers."""
+    return [record.calls[n].weights for n in sorted(record.calls)]
+
+
+def layer_set(layers: int | Iterable[int] | None) -> frozenset[int] | None:
     if layers is None:
         return None
     given = _arrays.plain(layers)

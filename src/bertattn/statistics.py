@@ -11,7 +11,7 @@ import functools
 import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -46,6 +46,7 @@ __all__ = [
 
 Weighting: TypeAlias = Literal["sequence", "query"]
 Metric: TypeAlias = Callable[[AttentionTensor], Any]
+T = TypeVar("T")
 
 
 def _zero() -> Numpy:
@@ -478,15 +479,33 @@ def summarize(
     metrics = _named(functions)
     if weighting == "query":
         metrics = [(name, given, _rows_of(name, function)) for name, given, function in metrics]
+
+    def one(attention: object, index: int) -> Summary:
+        if not isinstance(attention, AttentionTensor):
+            raise ValidationError(
+                f"item {index} of the stream is a {type(attention).__name__}, not an AttentionTensor; "
+                "for texts give extractor.extract(texts)"
+            )
+        return _of_one(attention, metrics, weighting)
+
+    return accumulated(stream, one, progress=progress, caller="summarize")
+
+
+def accumulated(stream: Iterable[T], one: Callable[[T, int], Summary], *, progress: bool, caller: str) -> Summary:
+    """The sum of what `one` makes of each item of a stream and its number, and what the stream says it left out.
+
+    Raises:
+        ValidationError: an empty stream, or items that do not belong together.
+    """
     from tqdm import tqdm
 
     total: Summary | None = None
     try:
         with tqdm(
-            total=operator.length_hint(stream) or None, disable=not progress, unit="sequence", desc="summarize"
+            total=operator.length_hint(stream) or None, disable=not progress, unit="sequence", desc=caller
         ) as bar:
-            for index, attention in enumerate(stream):
-                total = _extended(total, attention, metrics, weighting, index)
+            for index, item in enumerate(stream):
+                total = _extended(total, item, one, index)
                 bar.update()
     except BaseException as error:
         if total is not None:
@@ -585,51 +604,49 @@ def _rows_of(name: str, function: Metric) -> Metric:
     return rows  # type: ignore[no-any-return]
 
 
-def _extended(
-    total: Summary | None,
-    attention: AttentionTensor,
-    metrics: list[tuple[str, bool, Metric]],
-    weighting: Weighting,
-    index: int,
-) -> Summary:
-    """`total` with sequence `index` of the stream added to it."""
-    if not isinstance(attention, AttentionTensor):
-        raise ValidationError(
-            f"item {index} of the stream is a {type(attention).__name__}, not an AttentionTensor; "
-            "for texts give extractor.extract(texts)"
-        )
+def _extended(total: Summary | None, item: T, one: Callable[[T, int], Summary], index: int) -> Summary:
+    """`total` with item `index` of the stream added to it."""
     try:
-        one = _of_one(attention, metrics, weighting)
-        return one if total is None else total + one
+        found = one(item, index)
+        return found if total is None else total + found
     except Exception as error:
         error.add_note(f"at item {index} of the stream")
         raise
 
 
 def _of_one(attention: AttentionTensor, metrics: list[tuple[str, bool, Metric]], weighting: Weighting) -> Summary:
+    results: list[tuple[str, Any]] = []
+    for name, given, function in metrics:
+        result = function(attention)
+        if isinstance(result, Mapping):
+            results += [(f"{name}.{key}" if given else str(key), value) for key, value in result.items()]
+        else:
+            results.append((name, result))
+    _check_names([name for name, _ in results])
+    return summary_of(attention, dict(results), weighting=weighting)
+
+
+def summary_of(attention: AttentionTensor, results: Mapping[str, Any], *, weighting: Weighting = "sequence") -> Summary:
+    """The summary of one sequence, given its statistics `[layer, head]` (`[layer, head, query]` to weigh by query).
+
+    Raises:
+        ValidationError: one of another shape, or an infinite one.
+    """
     layers, heads, queries, _ = attention.shape
     shape = (layers, heads, queries) if weighting == "query" else (layers, heads)
     values: dict[str, Numpy] = {}
-    names: list[str] = []
-    for name, given, function in metrics:
-        result = function(attention)
-        parts = {name: result}
-        if isinstance(result, Mapping):
-            parts = {f"{name}.{key}" if given else str(key): value for key, value in result.items()}
-        for part, numbers in parts.items():
-            values[part] = np.asarray(_arrays.to_numpy(numbers), dtype=np.float64)
-            if values[part].shape != shape:
-                wanted = "[layer, head, query]" if weighting == "query" else "[layer, head]"
-                raise ValidationError(f"{part} must give {wanted} = {shape}, but gave shape {values[part].shape}")
-            if np.isinf(values[part]).any():
-                layer, head = np.argwhere(np.isinf(values[part]))[0][:2]
-                raise ValidationError(
-                    f"{part} must be finite, or NaN where it is undefined, but is infinite in head "
-                    f"{format_head(attention.layers[layer], attention.heads[head])}"
-                )
-        names += parts
-    _check_names(names)
-    table = np.stack([values[name] for name in names]) if names else np.zeros((0, layers, heads))
+    for name, numbers in results.items():
+        values[name] = np.asarray(_arrays.to_numpy(numbers), dtype=np.float64)
+        if values[name].shape != shape:
+            wanted = "[layer, head, query]" if weighting == "query" else "[layer, head]"
+            raise ValidationError(f"{name} must give {wanted} = {shape}, but gave shape {values[name].shape}")
+        if np.isinf(values[name]).any():
+            layer, head = np.argwhere(np.isinf(values[name]))[0][:2]
+            raise ValidationError(
+                f"{name} must be finite, or NaN where it is undefined, but is infinite in head "
+                f"{format_head(attention.layers[layer], attention.heads[head])}"
+            )
+    table = np.stack(list(values.values())) if values else np.zeros((0, layers, heads))
     if weighting == "query":
         moments = Moments.of(_arrays.nan_mean(table), (~np.isnan(table)).sum(-1))
     else:
@@ -637,7 +654,7 @@ def _of_one(attention: AttentionTensor, metrics: list[tuple[str, bool, Metric]],
     return Summary(
         layers=attention.layers,
         heads=attention.heads,
-        statistics=tuple(names),
+        statistics=tuple(values),
         table=moments,
         weighting=weighting,
         sequences=1,
