@@ -37,7 +37,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session
 def tests_lowest(session: nox.Session) -> None:
     """The suite on the lower bounds of pyproject.toml, without its slowest tests."""
-    session.install(*LOWEST, "-e", ".[demo]", "--group", "test")
+    session.install(*LOWEST, "-e", ".[demo,fast]", "--group", "test")
     # Old versions warn of their newer neighbours, which is no fault of ours.
     lenient = ("-W", "default::DeprecationWarning", "-W", "default::FutureWarning")
     session.run("pytest", "-m", "not slow", *lenient, *session.posargs, env=OFFLINE)

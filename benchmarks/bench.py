@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -27,7 +28,7 @@ import torch
 import transformers
 
 import bertattn as ba
-from bertattn import _arrays, demo, probes, segments
+from bertattn import _arrays, attribution, clustering, demo, probes, segments
 
 Numpy: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
@@ -36,6 +37,8 @@ TOKENS = 128
 WORD_TEXTS = 24
 TREES = 48
 MODES: tuple[Any, Any] = ("from_dependent", "to_dependent")
+SLOW_ROUNDS = 5  # at most, of the rows of distances and gradients
+SOME_HEADS = range(0, 144, 18)  # whose distances the published loop is timed on
 SENTENCES = 2000  # of the rows of probes, of which a quarter is held out
 VECTORS = 100  # dimensions, as released
 # One epoch, with which the probes find at least as many governors as the released code's.
@@ -83,17 +86,20 @@ def some_texts(tokenizer: Any, count: int) -> list[str]:
     return texts
 
 
+def twice(attention: ba.AttentionTensor) -> ba.AttentionTensor:
+    """The model's six layers twice: as many heads as BERT-base has."""
+    weights = attention.weights
+    return ba.AttentionTensor(torch.cat([weights, weights]), attention.queries, annotation=attention.annotation)
+
+
 def trees(extractor: ba.Extractor) -> list[ba.AttentionTensor]:
-    """Maps of sentences with trees, the model's six layers twice: as many heads as BERT-base has."""
+    """Maps of sentences with trees, `twice`."""
     default = Path(__file__).resolve().parents[2] / "shared" / "data"
     folder = Path(os.environ.get("BERTATTN_DATA") or default)
     file = folder / "ud" / "UD_English-EWT" / "en_ewt-ud-dev.conllu"
     sentences = ba.readers.read_conllu(file if file.is_file() else demo.corpus_path())
     some = [sentences[i] for i in range(0, len(sentences), max(1, len(sentences) // TREES))][:TREES]
-    return [
-        ba.AttentionTensor(torch.cat([a.weights, a.weights]), a.queries, annotation=a.annotation)
-        for a in extractor.extract(some, batch_size=BATCH)
-    ]
+    return [twice(a) for a in extractor.extract(some, batch_size=BATCH)]
 
 
 def treebank() -> tuple[str, list[ba.Sentence]]:
@@ -177,6 +183,32 @@ def check_relations(ours: Sequence[ba.AttentionTensor], maps: Sequence[Numpy]) -
                 raise SystemExit(f"the two sides differ in {name}, {direction}")
 
 
+def check_distances(ours: Numpy, maps: Numpy, heads: Sequence[int]) -> None:
+    """Raise where the two sides disagree on the sums over tokens."""
+    if not np.allclose(published.distances(maps, heads), ours[heads], rtol=1e-4, atol=1e-4):
+        raise SystemExit("the two sides differ in the distances")
+
+
+def masked_language_model(encoder: Any) -> Any:
+    """The encoder with a head that nothing has trained, which takes as long as another."""
+    torch.manual_seed(0)
+    model = transformers.AutoModelForMaskedLM.from_config(encoder.config, attn_implementation="eager")
+    report = model.base_model.load_state_dict(encoder.state_dict(), strict=False)
+    if report.missing_keys:
+        raise SystemExit(f"the encoder lacks {report.missing_keys}")
+    return model.eval()
+
+
+def check_gradients(ext: ba.Extractor, model: Any, texts: Sequence[ba.TokenIds]) -> None:
+    """Raise where the maps that are differentiated are not those of the bare forward pass on the same masked tokens."""
+    for text, one in zip(texts, attribution.gradients(ext, texts, objective=attribution.MaskedLM()), strict=True):
+        seen = ext.tokenizer.convert_tokens_to_ids(list(one.attention.queries.tokens))
+        same = ba.TokenIds(tuple(seen), token_types=text.token_types)
+        maps = torch.stack(forward(model, ext.tokenizer.pad_token_id, [same]), 1)[0]
+        if not np.allclose(_arrays.to_numpy(maps), one.attention.numpy(), atol=1e-5):
+            raise SystemExit("the two sides differ in the maps that are differentiated")
+
+
 def sequence(maps: Numpy) -> Numpy:
     """Prepared maps as the released code has them: `[head, token, token]`, the end last, one layer of all heads."""
     order = [0, *range(2, len(maps)), 1]
@@ -237,10 +269,15 @@ def row(
     items: int,
     at_most: float | None = None,
     at_least: float | None = None,
+    share: float = 1.0,
 ) -> dict[str, Any]:
-    """One line of the table. `at_most` bounds ours over theirs; else the ratio is theirs over ours."""
+    """One line of the table. `at_most` bounds ours over theirs; else the ratio is theirs over ours.
+
+    `share` is how much of the work theirs does: its seconds are divided by that.
+    """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     a, b = in_turn(ours, theirs, rounds, wait)
+    b = [seconds / share for seconds in b]
     over = at_most is not None
     ratios = [x / y if over else y / x for x, y in zip(a, b, strict=True)]
     ratio = statistics.median(ratios)
@@ -321,6 +358,69 @@ def times(device: str, *, rounds: int, count: int) -> Iterator[dict[str, Any]]:
             device=device,
             items=len(maps),
         )
+
+
+def distances(device: str, *, rounds: int) -> Iterator[dict[str, Any]]:
+    """The distances of all pairs of as many heads as BERT-base has, on one segment."""
+    ext = ba.Extractor.from_pretrained(demo.model_path(), device=device)
+    segment = max(some_segments(ext.tokenizer, WORD_TEXTS), key=len)
+    attention = twice(ext(segment))
+    work = f"144 heads x {len(segment)} tokens"
+
+    def ours(kernel: Any) -> clustering.HeadDistances:
+        return clustering.head_distances([attention], smoothing=0.001, kernel=kernel)
+
+    fastest = "fused" if device == "cuda" else "numba"
+    for kernel, target in (("torch", 25.0), (fastest, 60.0)):
+        for dtype, how in (("float16", "as released"), ("float32", "kinder to them")):
+            maps = attention.numpy().astype(dtype)
+            if dtype == "float32":
+                check_distances(ours(kernel).matrix(aggregate="sum"), maps, SOME_HEADS)
+            yield row(
+                f"head_distances, {work}, {kernel} | published loop on {dtype} ({how})",
+                lambda kernel=kernel: ours(kernel),  # type: ignore[misc]
+                lambda maps=maps: published.distances(maps, SOME_HEADS),  # type: ignore[misc]
+                at_least=target,
+                rounds=min(rounds, SLOW_ROUNDS),
+                device=device,
+                items=1,
+                share=len(SOME_HEADS) / 144,
+            )
+
+    base = transformers.BertModel(transformers.BertConfig(attn_implementation="eager")).eval().to(device)
+    yield row(
+        f"head_distances, {work}, {fastest} | bare eager forward of BERT-base",
+        lambda: ours(fastest),
+        lambda: forward(base, ext.tokenizer.pad_token_id, [segment]),
+        at_most=0.5,
+        rounds=rounds,
+        device=device,
+        items=1,
+    )
+
+
+def importances(device: str, *, rounds: int) -> Iterator[dict[str, Any]]:
+    """Gradients of the loss of a masked language model, and what Figure 3 of the paper shows of them."""
+    path = demo.model_path()
+    model = masked_language_model(transformers.AutoModel.from_pretrained(path)).to(device)
+    ext = ba.Extractor(model, transformers.AutoTokenizer.from_pretrained(path))
+    texts = some_segments(ext.tokenizer, WORD_TEXTS)
+    batches = by_length(texts)
+    check_gradients(ext, model, texts[:2])
+
+    def ours() -> object:
+        found = attribution.gradients(ext, texts, objective=attribution.MaskedLM(), batch_size=BATCH)
+        return attribution.gradient_importance(found)
+
+    yield row(
+        "gradient importance, masked LM | bare eager forward with the same head",
+        ours,
+        lambda: [forward(model, ext.tokenizer.pad_token_id, batch) for batch in batches],
+        at_most=3.0,
+        rounds=min(rounds, SLOW_ROUNDS),
+        device=device,
+        items=len(texts),
+    )
 
 
 def epochs(*, rounds: int) -> Iterator[dict[str, Any]]:
@@ -581,7 +681,11 @@ def main() -> None:
     print(f"{'ours | baseline':74} {'':5}{'ours':>9}{'baseline':>10} {'':12}{'ratio':>8}  (smallest to largest)")
     rows = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        for one in times(device, rounds=rounds, count=inputs):
+        for one in itertools.chain(
+            times(device, rounds=rounds, count=inputs),
+            distances(device, rounds=rounds),
+            importances(device, rounds=rounds),
+        ):
             rows.append(one)
             print(line(one), flush=True)
     for one in epochs(rounds=rounds):

@@ -12,6 +12,9 @@ Each is vectorised exactly as far as the released code is, and does what that do
   `attn_head_predictor` and `evaluate_predictor`, which `get_scores` calls for one head after the other, over all
   sentences each time, once for each of the modes "normal" and "transpose". The argmax is of a whole map, the counting
   a loop over words. Its special case of poss is left out here; it would cost a little more.
+- `distances` follows `head_distances.py`, `main`, one head after the other against all heads at once: the maps of all
+  are smoothed anew for each, and two logarithms taken of every weight of every pair, which comes up twice. Some of the
+  heads can be had alone, since each takes as long as another.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
 - `probe_epoch` follows `Syntax_Analysis.ipynb` ("Probing classifiers (Section 5)"), `Probe` and `run_training`, in
   torch for TensorFlow: one sentence a step, in their order; maps and their transposes are concatenated, and the dense
@@ -114,6 +117,23 @@ def relations(
         mode: [[accuracies(layer, head, mode) for head in range(heads)] for layer in range(layers)]
         for mode in ("normal", "transpose")
     }
+
+
+def distances(maps: Numpy, heads: Sequence[int]) -> Numpy:
+    """The divergences of some heads, numbered through all layers, and all, `[some, head]`, summed over tokens."""
+    attention = np.array(maps)
+    flat = attention.reshape(-1, *attention.shape[2:])
+    found = np.zeros((len(heads), len(flat)))
+    for row, head in enumerate(heads):
+        one = flat[head][np.newaxis]
+        one = 0.001 / one.shape[1] + one * 0.999
+        all_heads = 0.001 / flat.shape[1] + flat * 0.999
+        m = (one + all_heads) / 2
+        js = -one * np.log(m / one)
+        js += -all_heads * np.log(m / all_heads)
+        js /= 2
+        found[row] += js.sum(-1).sum(-1)
+    return found
 
 
 def keep(batches: Iterable[tuple[Sequence[int], Numpy]]) -> list[Numpy]:

@@ -22,7 +22,7 @@ FLOORS = (
     # the nouns
     ("annotation", "inputs", "_tokens", "tensor", "results", "vectors"),
     # pure functions
-    ("alignment", "_inference", "statistics", "patterns", "heads", "probes", "testing"),
+    ("alignment", "_inference", "statistics", "patterns", "heads", "probes", "clustering", "testing"),
     # the edges of the world
     (
         "readers",
@@ -31,10 +31,12 @@ FLOORS = (
         "windowing",
         "_hook",
         "_fallback",
+        "_gradients",
         "_model",
         "_embeddings",
         "extract",
         "interventions",
+        "attribution",
         "storage",
         "figures",
     ),

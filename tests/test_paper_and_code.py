@@ -24,6 +24,9 @@ from bertattn import (
     Mention,
     Sentence,
     alignment,
+    attribution,
+    clustering,
+    figures,
     heads,
     interventions,
     patterns,
@@ -58,7 +61,7 @@ def test_the_table_of_settings_names_real_options() -> None:
     """Every `function(option=` in the table exists, so a renamed option shows."""
     homes = (
         *(alignment, patterns, segments, statistics, baselines, dependency, selection, windowing, heads, probes),
-        *(interventions, Extractor),
+        *(interventions, Extractor, clustering, clustering.HeadDistances, attribution, figures),
     )
     found = re.findall(r"`(\w+)\((\w+)=", TABLE)
     assert len(found) >= 8
@@ -691,6 +694,272 @@ def _() -> None:
     for options, rank in (({}, 64), ({"rank": None}, 100)):
         probe = probes.StructuralProbe(**options, max_epochs=1).fit(vectors)  # type: ignore[arg-type]
         assert probe.projection_.shape == (rank, 100)
+
+
+SHORT = AttentionTensor(
+    np.random.default_rng(1).dirichlet(np.full(3, 0.3), size=(2, 3, 3)),
+    Axis(["[CLS]", "yes", "[SEP]"], roles=["cls", None, "sep"]),
+)
+
+
+def divergence(p: Any, q: Any, *, smoothing: float = 0.0) -> float:
+    """JS(p, q) as the paper has it, with the smoothing of the released code."""
+    n, total = len(p), 0.0
+    for x, y in zip(p, q, strict=True):
+        a, b = (float((1 - smoothing) * z + smoothing / n) for z in (x, y))
+        m = (a + b) / 2
+        total += (a * math.log(a / m) if a else 0.0) / 2 + (b * math.log(b / m) if b else 0.0) / 2
+    return total
+
+
+def summed_divergences(**options: Any) -> Any:
+    """`[head, head]`, over all tokens of two sequences."""
+    found = np.zeros((6, 6))
+    for attention in (PAIR, SHORT):
+        flat: Any = attention.weights.reshape(6, len(attention.queries), -1)
+        for a, b in np.ndindex(6, 6):
+            found[a, b] += sum(divergence(p, q, **options) for p, q in zip(flat[a], flat[b], strict=True))
+    return found
+
+
+@row("the distance of two heads (section 6)")
+def _() -> None:
+    distances = clustering.head_distances([PAIR, SHORT])
+    expected = summed_divergences()
+    np.testing.assert_allclose(distances.matrix(aggregate="sum"), expected, atol=1e-12)
+    np.testing.assert_allclose(distances.matrix(), expected / 8, atol=1e-12)
+
+
+@row("the Jensen-Shannon divergence")
+def _() -> None:
+    for smoothing in (0.0, 1e-3):
+        distances = clustering.head_distances([PAIR, SHORT], smoothing=smoothing)
+        np.testing.assert_allclose(distances.matrix() * 8, summed_divergences(smoothing=smoothing), atol=1e-12)
+    assert clustering.head_distances([PAIR]).smoothing == 0
+
+
+@row("special tokens among those whose rows are compared")
+def _() -> None:
+    assert clustering.head_distances([PAIR, SHORT]).queries == 8
+    ordinary = clustering.head_distances([PAIR, SHORT], queries=lambda axis: ~axis.special)
+    assert ordinary.queries == 4
+    expected = sum(
+        divergence(a.weights[0, 0, i], a.weights[1, 2, i])
+        for a, rows in ((PAIR, (1, 2, 3)), (SHORT, (1,)))
+        for i in rows
+    )
+    np.testing.assert_allclose(ordinary.matrix()[0, 5], expected / 4, rtol=1e-12)
+
+
+def square_of(embedding: Any) -> Any:
+    points = embedding.coordinates
+    return np.array([[math.dist(x, y) for y in points] for x in points])
+
+
+@row("what the heads' distances in the plane follow")
+def _() -> None:
+    distances = clustering.head_distances([PAIR, SHORT])
+    for sqrt, wanted in ((False, distances.matrix()), (True, np.sqrt(distances.matrix()))):
+        found = clustering.embed_heads(distances, sqrt=sqrt)
+        error, scale = ((square_of(found) - wanted) ** 2).sum(), (wanted**2).sum()
+        np.testing.assert_allclose(found.stress, math.sqrt(error / scale), rtol=1e-9)
+    assert not clustering.embed_heads(distances).sqrt
+
+
+@row("the scaling (MDS) behind Figure 6")
+def _() -> None:
+    from sklearn.manifold import smacof
+
+    wanted = clustering.head_distances([PAIR, SHORT]).matrix()
+    wanted /= wanted.max()
+    released = {"n_init": 5, "max_iter": 1000, "eps": 1e-10, "normalized_stress": False}
+    theirs, _ = smacof(wanted, random_state=0, n_jobs=1, **released)
+    found = clustering.embed_heads(wanted)
+    assert (found.method, found.starts, found.seed) == ("metric", 5, 0)
+    np.testing.assert_allclose(square_of(found), [[math.dist(x, y) for y in theirs] for x in theirs], atol=1e-9)
+    exact = clustering.embed_heads(wanted, method="classical", sqrt=True, dimensions=5)
+    np.testing.assert_allclose(square_of(exact), np.sqrt(wanted), atol=1e-7)
+
+
+MARKS = Axis(["[CLS]", ".", ".", ",", "a", "[SEP]"], roles=["cls", None, None, None, None, "sep"])
+KEYS_OF: dict[str, Callable[[int], tuple[int, ...]]] = {
+    "next": lambda i: (min(i + 1, 5),),
+    "previous": lambda i: (max(i - 1, 0),),
+    "broad": lambda _: tuple(range(6)),
+    "cls": lambda _: (0,),
+    "sep": lambda _: (5,),
+    "punctuation": lambda _: (1, 2, 3),
+}
+
+
+def patterned() -> AttentionTensor:
+    """Two layers of 12 heads, each with one or two patterns of the six."""
+    rng = np.random.default_rng(0)
+    weights = np.zeros((2, 12, 6, 6))
+    for place in np.ndindex(2, 12):
+        for name, share in zip(rng.choice(list(KEYS_OF), 2, replace=False), (0.75, 0.25), strict=True):
+            for i in range(6):
+                keys = KEYS_OF[name](i)
+                weights[(*place, i, keys)] += share / len(keys)
+    return AttentionTensor(weights, MARKS)
+
+
+def released_labels(weights: Any, broad: float) -> tuple[str | None, list[str]]:
+    """The label that the released code gives a head, and all that it passes on the way."""
+    n, passed = len(weights), []
+    entropy = -sum(a * math.log(a) for row in weights.tolist() for a in row if a > 0) / n
+    if sum(weights[i, i + 1] for i in range(n - 1)) / n > 0.5:
+        passed.append("next")
+    if sum(weights[i, i - 1] for i in range(1, n)) / n > 0.5:
+        passed.append("previous")
+    if entropy > broad:
+        passed.append("broad")
+    for name in ("cls", "sep", "punctuation"):
+        if sum(weights[i, j] for i in range(n) for j in KEYS_OF[name](i)) / n > 0.6:
+            passed.append(name)
+    return passed[-1] if passed else None, passed
+
+
+@row("what a head is labelled by")
+def _() -> None:
+    attention = patterned()
+    surface = statistics.summarize([attention], patterns.surface_patterns)
+    for options, broad in (({}, 3.8 / math.log(128) * math.log(6)), ({"entropy": 1.2}, 1.2)):
+        behaviors = clustering.label_behaviors(surface, **options)
+        flat: Any = attention.weights.reshape(24, 6, 6)
+        for i, weights in enumerate(flat):
+            assert sorted(name for name, flag in behaviors.flags.items() if flag[i]) == sorted(
+                released_labels(weights, broad)[1]
+            )
+    assert set(behaviors.labels) >= set(KEYS_OF)
+
+
+@row("the label of a head with several behaviours")
+def _() -> None:
+    attention = patterned()
+    behaviors = clustering.label_behaviors(statistics.summarize([attention], patterns.surface_patterns))
+    flat: Any = attention.weights.reshape(24, 6, 6)
+    released = [released_labels(weights, 3.8 / math.log(128) * math.log(6)) for weights in flat]
+    assert behaviors.labels == tuple(label for label, _ in released)
+    assert any(len(passed) > 1 for _, passed in released)
+
+
+@row("heads with linguistic behaviours in Figure 6")
+def _() -> None:
+    other = Sentence(
+        ["the", "old", "fish", "swims"], governors=[3, 3, 4, 0], relations=["det", "amod", "nsubj", "root"]
+    )
+    corpus = []
+    for seed in range(10):
+        tree = (TREE, other)[seed % 2]
+        weights = np.array(maps(tree, seed=seed).weights)
+        for j, governor in enumerate(tree.governors or ()):
+            weights[0, 0, j] = np.eye(len(tree.words))[governor - 1 if governor else j]
+        corpus.append(maps(tree).replace(weights=weights))
+    surface = statistics.summarize([AttentionTensor(np.full((2, 3, 6, 6), 1 / 6), MARKS)], patterns.surface_patterns)
+    assert set(clustering.label_behaviors(surface).labels) == {"broad"}
+    scores = score_relations(corpus, directions=["from_dependent"])
+    measured = clustering.label_behaviors(surface, relations=scores, min_count=10)
+    # The governors of all other relations stand at one offset each, which is as good as the head.
+    assert measured.labels == ("det", *["broad"] * 5)
+    assert measured.picked_on == {"det": "other folds"}
+    by_hand = clustering.label_behaviors(surface, linguistic={"2-3": "obj"})
+    assert by_hand.labels == (*["broad"] * 5, "obj")
+    assert by_hand.picked_on == {"obj": "by hand"}
+
+
+@functools.cache
+def masked_lm() -> Extractor:
+    import torch
+    from transformers import BertForMaskedLM
+
+    base, tokenizer = model_zoo.build("bert")
+    torch.manual_seed(0)
+    return Extractor(BertForMaskedLM(base.config).double().eval(), tokenizer)
+
+
+UNMASKED = "the cat sat on the mat, and the dog sat on the cat. the dog, a cat and the mat."
+
+
+def released_losses(found: attribution.Gradients) -> list[float]:
+    """-ln p of each token that was to be predicted, from the tokens that the model saw."""
+    import torch
+
+    ext = masked_lm()
+    original, seen = (a.queries.tokens for a in (ext(UNMASKED), found.attention))
+    ids, labels = (torch.tensor([ext.tokenizer.convert_tokens_to_ids(list(t))]) for t in (seen, original))
+    with torch.no_grad():
+        logits = ext._whole(ids).logits[0].numpy()
+    chosen = [] if found.predicted is None else np.flatnonzero(found.predicted).tolist()
+    return [-log_softmax([logits[i]])[0][int(labels[0, i])] for i in chosen]
+
+
+@row("what the model predicts in Figure 3")
+def _() -> None:
+    objective = attribution.MaskedLM()
+    assert (objective.share, objective.most) == (0.15, 20)
+    (found,) = attribution.gradients(masked_lm(), [UNMASKED], objective=objective)
+    ordinary = len(found.attention.queries) - 2
+    assert len(released_losses(found)) == round(0.15 * ordinary) > 1
+    np.testing.assert_allclose(found.loss, np.mean(released_losses(found)), rtol=1e-9)
+
+
+@row("how its loss is reduced")
+def _() -> None:
+    mean, total = (
+        next(attribution.gradients(masked_lm(), [UNMASKED], objective=objective))
+        for objective in (attribution.MaskedLM(), attribution.MaskedLM(reduction="sum"))
+    )
+    losses = released_losses(mean)
+    np.testing.assert_allclose(total.loss, sum(losses), rtol=1e-9)
+    np.testing.assert_allclose(total.gradient.numpy(), len(losses) * mean.gradient.numpy(), rtol=1e-9, atol=1e-18)
+
+
+# Token 1 is to be predicted, so the roles are those of "[CLS] [MASK] word . [SEP]".
+SLOPES = AttentionTensor(
+    np.random.default_rng(2).standard_normal((2, 3, 5, 5)),
+    Axis(["[CLS]", "[MASK]", "word", ".", "[SEP]"], roles=["cls", "mask", None, None, "sep"]),
+    measure="signed_gradient",
+    normalized=False,
+)
+G = abs(np.asarray(SLOPES.weights))
+
+
+def importances(**options: Any) -> statistics.Summary:
+    found = attribution.Gradients(
+        AttentionTensor(PAIR.weights, SLOPES.queries), SLOPES, 1.0, np.array([False, True, False, False, False])
+    )
+    return attribution.gradient_importance([found], **options)
+
+
+@row("one number a head from all its gradients")
+def _() -> None:
+    received = sum(G[..., i, j] for i in range(5) for j in (0, 2, 3, 4)) / 4
+    summary = importances()
+    np.testing.assert_allclose(summary.mean("gradient/unmasked/sum_queries/all"), received, rtol=1e-12)
+    np.testing.assert_allclose(summary.mean("gradient/unmasked/mean_entries/all"), received / 5, rtol=1e-12)
+    assert inspect.signature(figures.gradient_figure).parameters["reduction"].default == "sum_queries"
+
+
+@row('"all unmasked tokens" in Figure 3')
+def _() -> None:
+    for options, keys in (({}, (0, 2, 3, 4)), ({"include_special": False}, (2, 3))):
+        expected = sum(G[..., i, j] for i in range(5) for j in keys) / len(keys)
+        found = importances(**options).mean("gradient/unmasked/sum_queries/all")
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    other = importances().mean("gradient/other/sum_queries/all")
+    np.testing.assert_allclose(other, sum(G[..., i, 2] for i in range(5)), rtol=1e-12)
+
+
+@row("whose attention counts in Figure 3")
+def _() -> None:
+    found = importances().mean("gradient/sep/sum_queries/predicted")
+    np.testing.assert_allclose(found, G[..., 1, 4], rtol=1e-12)
+    assert inspect.signature(figures.gradient_figure).parameters["queries"].default == "all"
+    (one,) = attribution.gradients(masked_lm(), [UNMASKED], objective=attribution.MaskedLM())
+    rows = abs(one.gradient.numpy()).max(-1)
+    assert (rows[-1][:, ~one.predicted] == 0).all()
+    assert (rows[:-1] > 0).all()
 
 
 @row("legend of the offsets in the notebook")

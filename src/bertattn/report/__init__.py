@@ -181,7 +181,7 @@ def run(
         read_from = {"text": paths, "treebank": trees, "coref": entities, "train": others}
         command = _command(model, out, read_from, options)
     with _files.all_or_nothing(Path(out)) as folder:
-        ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading)
+        ext = model if isinstance(model, Extractor) else Extractor.from_pretrained(model, **loading, head="own")
         if inputs is not None:
             corpus = _corpus.of_inputs(inputs, example=example)
         elif paths:
@@ -227,11 +227,11 @@ class _Read:
 
 
 def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, batch_size: int) -> Results:
-    from bertattn.report import _coreference, _probes
+    from bertattn.report import _clusters, _coreference, _gradients, _probes
     from bertattn.report._sections import relation_examples
     from bertattn.windowing import windows
 
-    surface = example = relations = coreference = probing = None
+    surface = example = relations = coreference = probing = distances = gradients = objective = None
     shown: tuple[AttentionTensor, ...] = ()
     pieces: tuple[AttentionTensor, ...] = ()
     too_little: dict[str, str] = {}
@@ -239,6 +239,12 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
         summarized = functools.partial(_summarized, weighting=weighting)
         surface = keeping.sum("surface", ext, read.corpus.inputs, summarized, on_too_long="truncate")
         example = None if read.corpus.example is None else ext(read.corpus.example)
+        distances = keeping.sum("distances", ext, read.corpus.inputs, _clusters.measured, on_too_long="truncate")
+        sloped = _gradients.measured(read.corpus.inputs, ext, keeping, batch_size=batch_size)
+        if isinstance(sloped, str):
+            too_little["gradients"] = sloped
+        else:
+            gradients, objective = sloped
     if read.treebank is not None:
         sentences = read.treebank.sentences
         scoring = functools.partial(_scored, sentences=len(sentences))
@@ -274,7 +280,9 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
             too_little["probes"] = found
         else:
             probing = found
-    return Results(surface, example, relations, shown, coreference, pieces, probing, too_little)
+    return Results(
+        surface, example, relations, shown, coreference, pieces, probing, too_little, gradients, objective, distances
+    )
 
 
 def _summarized(stream: Stream, /, *, weighting: Any) -> Summary:
@@ -314,7 +322,7 @@ def _record(
     read: _Read, ext: Extractor, results: Results, *, command: str | None, weighting: str, batch_size: int
 ) -> dict[str, Any]:
     """What another person needs to repeat the run, as JSON can hold it."""
-    from bertattn.report import _coreference, _probes, _provenance
+    from bertattn.report import _clusters, _coreference, _probes, _provenance
 
     surface, relations, coreference = results.surface, results.relations, results.coreference
     source = _one_source(results)
@@ -334,6 +342,14 @@ def _record(
         record["used"] = {"sequences": surface.sequences, "tokens": surface.queries}
         record["skipped"] = _listed(surface.skipped)
         record["truncated"] = _listed(surface.truncated)
+    if results.gradients is not None:
+        record["gradients"] = {
+            "objective": results.gradients.source.steps[0],
+            "sequences": results.gradients.sequences,
+            "skipped": _listed(results.gradients.skipped),
+        }
+    if results.distances is not None:
+        record["settings"]["clusters"] = _clusters.settings(results)
     if read.treebank is not None and relations is not None:
         record["treebank"] = read.treebank.record | {
             "sentences_used": relations.sentences,
@@ -381,7 +397,7 @@ def _listed(left_out: Sequence[tuple[int, str]]) -> list[dict[str, Any]]:
 def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Sequence[str]) -> tuple[str, ...]:
     """Page, figures and tables; returns the highlights."""
     from bertattn import figures, storage
-    from bertattn.report import _page
+    from bertattn.report import _clusters, _page
 
     sections = [(section, section.show(results) if section.is_ready(results) else None) for section in SECTIONS]
     images = {}
@@ -395,6 +411,13 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
     if results.surface is not None:
         results.surface.to_csv(folder / "surface_patterns.csv")
         results.surface.save(folder / "surface_patterns.json")
+    if results.gradients is not None:
+        results.gradients.to_csv(folder / "gradient_importance.csv")
+        results.gradients.save(folder / "gradient_importance.json")
+    if results.distances is not None:
+        results.distances.to_csv(folder / "head_distances.csv")
+        results.distances.save(folder / "head_distances.json")
+        _clusters.behaviors(results).to_csv(folder / "head_behaviors.csv")
     if results.example is not None:
         storage.save(folder / "figure1.safetensors", results.example)
     if results.relations is not None:

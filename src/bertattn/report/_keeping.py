@@ -84,6 +84,18 @@ class Keeping:
         digest = hashlib.sha256(json.dumps(run.manifest, sort_keys=True).encode()).hexdigest()
         return functools.cache(lambda: prepare(run)), {name: digest}
 
+    def described(self, ext: Extractor, inputs: Sequence[Input], /, **settings: Any) -> dict[str, Any]:
+        """What a result depends on that the model, with its head, makes of these inputs; empty without a folder."""
+        if self.folder is None:
+            return {}
+        from bertattn.report._provenance import weights_sha256
+        from bertattn.storage._manifest import described_run
+
+        head = {"head_sha256": weights_sha256(ext._whole)}
+        return described_run(
+            "sums", ext, list(inputs), {"on_too_long": "truncate", "on_error": "skip"}, settings | head
+        )
+
     def result(self, name: str, kind: type[R], depends_on: dict[str, Any], make: Callable[[], R], /) -> R:
         """A result that depends on nothing but what is named, as JSON can hold it.
 

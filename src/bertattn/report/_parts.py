@@ -11,6 +11,7 @@ from bertattn.errors import ValidationError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bertattn.clustering import HeadDistances
     from bertattn.heads import CoreferenceScores, RelationScores
     from bertattn.report._probes import Probing
     from bertattn.statistics import Summary
@@ -44,6 +45,9 @@ class Results:
         coreference_examples: the maps of some short pieces of them.
         probes: probes and baselines on the treebank.
         too_little: of sections whose input was given but was not enough, by name, why.
+        gradients: `attribution.gradient_importance` over the text.
+        objective: the name of what was differentiated.
+        distances: `clustering.head_distances` over the text.
     """
 
     surface: Summary | None = None
@@ -54,6 +58,9 @@ class Results:
     coreference_examples: tuple[AttentionTensor, ...] = ()
     probes: Probing | None = None
     too_little: Mapping[str, str] = field(default_factory=dict)
+    gradients: Summary | None = None
+    objective: str | None = None
+    distances: HeadDistances | None = None
 
 
 @dataclass(frozen=True)
@@ -135,6 +142,11 @@ class Section:
     def is_ready(self, results: Results) -> bool:
         """Whether everything it needs was measured."""
         return all(getattr(results, name) is not None for name in self.needs)
+
+
+def least_words(scores: RelationScores) -> int:
+    """How many words a relation must have: 100, as the paper's code has it; fewer in a small treebank."""
+    return 100 if scores.count() >= 10_000 else 20
 
 
 def blank() -> Figure:

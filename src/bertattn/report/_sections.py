@@ -15,7 +15,7 @@ import numpy as np
 from bertattn import _arrays, figures
 from bertattn.errors import SelectionError
 from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
-from bertattn.report import _coreference, _probes
+from bertattn.report import _clusters, _coreference, _gradients, _probes
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -30,6 +30,7 @@ from bertattn.report._parts import (
     Table,
     blank,
     given,
+    least_words,
 )
 from bertattn.statistics import Summary
 from bertattn.tensor import format_head
@@ -268,14 +269,9 @@ def relation_examples(scores: RelationScores) -> list[int]:
     return chosen
 
 
-def _min_count(scores: RelationScores) -> int:
-    """100 words, as the paper's code has it; fewer in a small treebank."""
-    return 100 if scores.count() >= 10_000 else 20
-
-
 def _clearest(scores: RelationScores) -> BestHead | None:
     """The relation whose best head is furthest above the baseline."""
-    rows = best_heads(scores, min_count=_min_count(scores), directions=scores.directions[:1]).rows[1:]
+    rows = best_heads(scores, min_count=least_words(scores), directions=scores.directions[:1]).rows[1:]
     return max(rows, key=lambda row: row.accuracy - row.baseline, default=None)
 
 
@@ -298,7 +294,7 @@ def _held_out(scores: RelationScores, relations: Sequence[str]) -> dict[str, Bes
 def relation_settings(scores: RelationScores) -> dict[str, Any]:
     """What the section on relations was made with, for the record."""
     return {
-        "min_count": _min_count(scores),
+        "min_count": least_words(scores),
         "offsets": list(OFFSETS),
         "interval": {"method": "bootstrap over sentences", "level": LEVEL, "resamples": RESAMPLES, "seed": SEED},
         "held_out": {"folds": FOLDS, "by": _fold_by(scores), "seed": SEED},
@@ -307,7 +303,7 @@ def relation_settings(scores: RelationScores) -> dict[str, Any]:
 
 def _relations(results: Results) -> Shown:
     scores = given(results.relations)
-    min_count = _min_count(scores)
+    min_count = least_words(scores)
     table = best_heads(scores, min_count=min_count, offsets=OFFSETS, level=LEVEL, resamples=RESAMPLES, seed=SEED)
     held_out = _held_out(scores, [row.relation for row in table.rows])
     rows = [
@@ -391,6 +387,14 @@ SECTIONS: Final[tuple[Section, ...]] = (
         _examples,
     ),
     Section("surface", "Surface patterns", ("surface",), TEXT, _surface),
+    Section(
+        "gradients",
+        "What the objective hangs on",
+        ("gradients",),
+        f"{TEXT} The model needs its language-modelling head, or the text must be pairs of passages (inputs= of "
+        "TextPair).",
+        _gradients.section,
+    ),
     Section("entropy", "How broadly heads attend", ("surface",), TEXT, _entropy),
     Section(
         "relations",
@@ -413,5 +417,6 @@ SECTIONS: Final[tuple[Section, ...]] = (
         f"Give a treebank of at least {_probes.FEWEST} sentences: --treebank FILE, in CoNLL-U (in Python: treebank=).",
         _probes.section,
     ),
+    Section("clusters", "Clusters of heads", ("surface", "distances"), TEXT, _clusters.section),
 )
 """The sections of a report, in their order on the page."""
