@@ -185,8 +185,9 @@ class TestStreams:
         assert ", 1 skipped" in repr(distances)
 
     def test_what_was_done_before_an_interruption_is_kept(self, corpus):
-        # Input 1 was skipped on the way; 4 was skipped and 5 cut, but as the stream looked ahead: they are not done.
-        stream = Stream(corpus, skipped=[(1, "long"), (4, "long")], truncated=[(0, "cut"), (5, "cut")], stop=2)
+        # Input 1 was skipped on the way; 4 and 6 were skipped and 5 cut as the stream looked ahead: they are not done.
+        skipped = [(1, "long"), (4, "long"), (6, "long")]
+        stream = Stream(corpus, skipped=skipped, truncated=[(0, "cut"), (5, "cut")], stop=2)
         with pytest.raises(KeyboardInterrupt) as caught:
             head_distances(stream)
         partial = caught.value.partial

@@ -150,7 +150,7 @@ class TestKernels:
         assert twice[0] > 0
 
     @pytest.mark.parametrize("kernel", KERNELS)
-    @pytest.mark.parametrize("distinct", [2, 3, 5, 7, 100])
+    @pytest.mark.parametrize("distinct", [2, 3, 5, 7, 100, 107, 122])
     def test_errors_of_the_logarithm_do_not_add_up(self, kernel, distinct):
         """All rows alike, of few different numbers: rounding has no chance to cancel."""
         p = np.zeros((2, 64, 128), np.float32)
@@ -168,6 +168,17 @@ class TestKernels:
                 sums = np.zeros((3, 3))
                 run(block.astype(dtype), sums)
                 np.testing.assert_allclose(sums, wanted, atol=tolerance)
+
+    @needs_numba
+    @pytest.mark.parametrize(
+        ("loop", "dtype", "tolerance"), [(_numba.add_singles, np.float32, 2e-7), (_numba.add_doubles, float, 1e-15)]
+    )
+    def test_the_series_is_long_enough(self, loop, dtype, tolerance):
+        """Worst where the exponent changes, at the root of 2."""
+        for x in np.linspace(0.5, 1.5, 101).astype(dtype):
+            sums = np.zeros((1, 1))
+            _numba.compiled(loop)(np.full((1, 1), x / 2, dtype), sums)
+            assert sums[0, 0] == pytest.approx(float(x) * math.log2(x), abs=tolerance, rel=0)
 
     @needs_numba
     def test_compiled_code_needs_no_folder_to_be_kept_in(self, monkeypatch):

@@ -115,6 +115,18 @@ def test_all_pairs_of_heads_agree_with_the_reference(kernel, a, smoothing, aggre
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_each_pair_counts_the_queries_at_which_both_heads_have_mass(kernel):
+    weights = np.random.default_rng(0).dirichlet(np.ones(5), (2, 2, 5))
+    for head, empty in enumerate(([], [0], [0, 1, 2], [0, 1, 2, 3, 4])):
+        weights.reshape(4, 5, 5)[head, empty] = np.nan
+    a = AttentionTensor(weights, list("abcde"))
+    assert close(pairwise_js(a, kernel=kernel), reference.pairwise(flat(a)))
+    found = head_distances([a], kernel=kernel)
+    assert close(found.matrix(), reference.corpus_mean([flat(a)]))
+    assert found.table.missing.tolist() == [0, 0, 1, 0, 1, 1]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 @given(corpora(), SMOOTHING, WEIGHTING, st.booleans())
 def test_distances_over_a_corpus_agree_with_the_reference(kernel, stream, smoothing, weighting, masked):
     found = head_distances(

@@ -185,7 +185,8 @@ def label_behaviors(
         surface: of `summarize(stream, patterns.surface_patterns)`.
         relations: scores of the same model on a treebank; heads are picked on other folds of its documents (of its
             sentences, where there are fewer than 5 documents; on the same words, where there are fewer than 5
-            sentences). A table of `heads.best_heads` or `heads.cross_fit` is taken as it is.
+            sentences or one fold alone has the relation). A table of `heads.best_heads` or `heads.cross_fit` is taken
+            as it is.
         coreference: likewise, scores or a table.
         linguistic: labels by hand, as the paper's authors gave theirs: `{"8-10": "dobj"}`.
         offset, special, punctuation: thresholds of mean attention, fractions.
@@ -337,10 +338,19 @@ def _best_by_relation(relations: object, min_count: int) -> BestHeads:
             "relations must be what heads.score_relations, best_heads or cross_fit gives, but is "
             f"{type(relations).__name__}"
         )
+    best = best_heads(relations, min_count=min_count)
     if relations.sentences < FOLDS:
-        return best_heads(relations, min_count=min_count)
+        return best
     named = None not in relations.documents and len(set(relations.documents)) >= FOLDS
-    return cross_fit(relations, folds=FOLDS, by="document" if named else "sentence", min_count=min_count)
+    rows = []
+    for row in best.rows:
+        try:
+            rows += cross_fit(
+                relations, folds=FOLDS, by="document" if named else "sentence", relations=[row.relation]
+            ).rows
+        except SelectionError:  # one fold alone has the relation
+            rows.append(row)
+    return dataclasses.replace(best, rows=tuple(rows))
 
 
 def _coreference_table(coreference: object) -> CoreferenceTable:

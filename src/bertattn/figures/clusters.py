@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["cluster_figure", "dendrogram", "distance_matrix", "head_map"]
 
 
-class Look(NamedTuple):
+class _Look(NamedTuple):
     """What the heads of one group are called and look like."""
 
     name: str
@@ -35,17 +35,17 @@ class Look(NamedTuple):
 
 
 SURFACE = {
-    "next": Look("next token", COLORS[0], ">"),
-    "previous": Look("previous token", COLORS[5], "<"),
-    "broad": Look("broad", COLORS[4], "o"),
-    "cls": Look("[CLS]", COLORS[3], "D"),
-    "sep": Look("[SEP]", COLORS[1], "s"),
-    "bos": Look("BOS", COLORS[3], "d"),
-    "eos": Look("EOS", COLORS[1], "p"),
-    "punctuation": Look(". or ,", COLORS[2], "^"),
+    "next": _Look("next token", COLORS[0], ">"),
+    "previous": _Look("previous token", COLORS[5], "<"),
+    "broad": _Look("broad", COLORS[4], "o"),
+    "cls": _Look("[CLS]", COLORS[3], "D"),
+    "sep": _Look("[SEP]", COLORS[1], "s"),
+    "bos": _Look("BOS", COLORS[3], "d"),
+    "eos": _Look("EOS", COLORS[1], "p"),
+    "punctuation": _Look(". or ,", COLORS[2], "^"),
 }
 LINGUISTIC_MARKERS = ("*", "P", "X", "h", "D", "s", "^", "v")
-NONE = Look("no label", OTHER, "o", size=0.5)
+NONE = _Look("no label", OTHER, "o", size=0.5)
 # Sizes of names in points: the largest at which nine in ten stand nearer to their point than `FAR`, or the smallest.
 SIZES = (8.0, 6.5, 5.0)
 FAR = 12.0
@@ -291,7 +291,7 @@ def _layer_colors(count: int) -> Colormap:
     return ListedColormap(colormaps["viridis"](np.linspace(0, 0.88, count)))
 
 
-def _groups(embedding: HeadEmbedding, by: Any) -> list[tuple[Look, list[int]]]:
+def _groups(embedding: HeadEmbedding, by: Any) -> list[tuple[_Look, list[int]]]:
     """For each label or cluster that occurs its look and its heads."""
     if not hasattr(by, "labels"):
         raise ValidationError(
@@ -306,18 +306,18 @@ def _groups(embedding: HeadEmbedding, by: Any) -> list[tuple[Look, list[int]]]:
             (_cluster_look(k), [i for i, label in enumerate(labels) if label == k])
             for k in sorted({int(label) for label in labels})
         ]
-    looks: dict[str | None, Look] = {name: look for name, look in SURFACE.items() if name in labels}
+    looks: dict[str | None, _Look] = {name: look for name, look in SURFACE.items() if name in labels}
     for i, name in enumerate(name for name in by.flags if name not in SURFACE and name in labels):
         marker = LINGUISTIC_MARKERS[i % len(LINGUISTIC_MARKERS)]
-        looks[name] = Look(name, COLORS[i % 6], marker, edge="black", size=2.2)
+        looks[name] = _Look(name, COLORS[i % 6], marker, edge="black", size=2.2)
     if None in labels:
         looks[None] = NONE
     return [(look, [i for i, label in enumerate(labels) if label == name]) for name, look in looks.items()]
 
 
-def _cluster_look(number: int) -> Look:
+def _cluster_look(number: int) -> _Look:
     i, turn = (number - 1) % len(COLORS), (number - 1) // len(COLORS)
-    return Look(f"cluster {number}", COLORS[i], MARKERS[(i + turn) % len(MARKERS)])
+    return _Look(f"cluster {number}", COLORS[i], MARKERS[(i + turn) % len(MARKERS)])
 
 
 def _chosen(embedding: HeadEmbedding, labels: Any) -> list[int]:
@@ -359,7 +359,7 @@ def _name_heads(ax: Axes, embedding: HeadEmbedding, points: Numpy, chosen: Seque
     middles = ax.transData.transform(points)
     wanted = middles[list(chosen)]
     frame = np.array(ax.get_window_extent().extents)
-    radius = 3.2 * pixels
+    radius = 4.2 * pixels
     for size in SIZES:
         sizes = np.empty((len(texts), 2))
         for i, text in enumerate(texts):

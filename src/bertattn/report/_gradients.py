@@ -118,6 +118,7 @@ def section(results: Results) -> Shown:
         "The numbers of both figures, means over each layer's heads. The CSV file has the intervals.",
         rows,
         folded=True,
+        precision=".2g",
         aside=tuple(name for name in rows[0] if name.endswith((" low", " high"))),
     )
     return Shown(text=(what, compared), pictures=pictures, tables=(table,), highlights=_highlights(summary))

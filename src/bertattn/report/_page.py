@@ -54,9 +54,7 @@ def _cell(value: object, column: str, table: Table) -> str:
         return str(value)
     if math.isnan(value):
         return "–"
-    if column in table.percent:
-        return f"{value:.1%}"
-    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.2g}"
+    return f"{value:.1%}" if column in table.percent else format(value, table.precision)
 
 
 def _share(value: object, column: str, table: Table) -> float | None:

@@ -94,6 +94,7 @@ class Table:
         bars: those of them that have a bar behind each number.
         folded: whether the page shows it only when asked.
         aside: the columns that only the CSV file has.
+        precision: how the page writes numbers that are no shares (the CSV file has every digit).
     """
 
     name: str
@@ -103,6 +104,7 @@ class Table:
     bars: tuple[str, ...] = ()
     folded: bool = False
     aside: tuple[str, ...] = ()
+    precision: str = ".2f"
 
 
 @dataclass(frozen=True)
