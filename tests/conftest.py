@@ -15,7 +15,7 @@ settings.register_profile("nightly", max_examples=1000, deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 # Without the extra `plot` there is nothing to import there, so nothing to collect.
-collect_ignore = [] if find_spec("matplotlib") else ["test_figures.py"]
+collect_ignore = [] if find_spec("matplotlib") else ["test_figures.py", "test_figures_clusters.py"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -126,7 +126,8 @@ def test_gradients_of_the_causal_loss_are_differences():
         labels = [*ids[1:], 0]
         assert one.predicted.tolist() == chosen
         expected = differences(nudged, ids, cross_entropy(labels, chosen), one.gradient.shape)
-        check_close(one.gradient.numpy(), expected)
+        assert np.abs(np.triu(expected, 1)).max() > 1e-4  # as a variable of its own even what no query reaches counts
+        check_close(one.gradient.numpy(), np.tril(expected))
         logits = moved(nudged, ids, torch.Tensor.tolist, [(0, 0, 0, 0)], 0.0)[0]
         assert one.loss == pytest.approx(reference.causal_lm_loss(logits, ids), rel=1e-9)
 
@@ -144,7 +145,8 @@ def test_gradients_of_a_function_of_ones_own_are_differences(name):
     def loss(logits):
         return float(logits[1].sin().sum() + logits[-1, 3] ** 2)
 
-    check_close(one.gradient.numpy(), differences(nudged, ids, loss, one.gradient.shape))
+    expected = differences(nudged, ids, loss, one.gradient.shape)
+    check_close(one.gradient.numpy(), np.tril(expected) if name == "gpt2" else expected)
 
 
 def test_gradients_of_the_contrastive_loss_are_differences():

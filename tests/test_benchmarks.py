@@ -88,6 +88,25 @@ def test_the_published_scores_are_ours(bench, published):
         bench.check_relations(stream, [one[:, ::-1] for one in maps])
 
 
+def test_the_published_distances_are_ours(bench, published, attention):
+    from bertattn.clustering import head_distances
+
+    maps = attention.numpy()
+    before = maps.copy()
+    ours = head_distances([attention], smoothing=0.001, kernel="torch")
+    theirs = published.distances(maps, range(6))
+    assert np.allclose(theirs, ours.matrix(aggregate="sum"), atol=1e-5)
+    assert theirs[0, 1] > 0.1
+    assert np.array_equal(published.distances(maps, [4, 1]), theirs[[4, 1]])
+    assert np.allclose(published.distances(maps.astype("float16"), [0]), theirs[:1], atol=0.05)
+    assert np.array_equal(maps, before)
+    bench.check_distances(ours, maps)
+    with pytest.raises(SystemExit, match="differ in the distances"):
+        bench.check_distances(ours, maps[:, ::-1])
+    with pytest.raises(SystemExit, match="differ in the distances"):  # unsmoothed
+        bench.check_distances(head_distances([attention], kernel="torch"), maps)
+
+
 def test_the_published_way_keeps_every_map_without_padding(published):
     maps = np.ones((2, 3, 4, 5, 5), dtype=np.float32)
     kept = published.keep([([5, 4], maps)])
@@ -106,6 +125,14 @@ def test_a_ratio_is_set_against_its_target(bench):
     other = bench.row("name", lambda: None, lambda: None, rounds=1, device="cpu", items=1, at_least=1e9)
     assert other["met"] is False
     assert "at least 1e+09: NOT met" in bench.line(other)
+
+
+def test_a_baseline_that_does_a_share_of_the_work_is_scaled_up(bench, monkeypatch):
+    monkeypatch.setattr(bench, "in_turn", lambda *_: ([1.0, 2.0, 2.0], [1.0, 1.0, 3.0]))
+    given = {"rounds": 3, "device": "cpu", "items": 1}
+    one = bench.row("name", lambda: None, lambda: None, **given, at_least=3, share=0.25)
+    assert (one["ours"], one["baseline"], one["ratio"], one["spread"]) == (2000, 4000, 4, [2, 6])
+    assert bench.row("name", lambda: None, lambda: None, **given, at_least=3)["ratio"] == 1
 
 
 def test_the_extractor_batches_as_the_baseline_does(bench):
@@ -177,6 +204,22 @@ def trained():
     from bertattn import Extractor, demo
 
     return Extractor.from_pretrained(demo.model_path())
+
+
+def test_both_sides_of_the_gradients_run_the_same_model(bench, trained):
+    import torch
+
+    from bertattn import Extractor
+
+    model = bench.masked_language_model(trained.model)
+    states = model.base_model.state_dict()
+    assert all(torch.equal(values, trained.model.state_dict()[name]) for name, values in states.items())
+    texts = bench.some_segments(trained.tokenizer, 2)
+    bench.check_gradients(Extractor(model, trained.tokenizer), model, texts)
+    with torch.no_grad():
+        model.base_model.embeddings.word_embeddings.weight[103] = 0  # [MASK]
+    with pytest.raises(SystemExit, match="differ in the maps"):
+        bench.check_gradients(Extractor(bench.masked_language_model(trained.model), trained.tokenizer), model, texts)
 
 
 @pytest.mark.parametrize("words", [False, True])

@@ -179,15 +179,17 @@ def attention(
     sinks = (keywords.get("s_aux"), keywords.get("sinks"), getattr(module, "sinks", None))
     recording.sinks |= any(s is not None for s in sinks)
     recording.incomplete |= any(keywords.get(name) is not None for name in ("indices", "block_indices"))
+    if recording.vectors or recording.gradients:
+        call.bias = keywords.get("position_bias")
+        if attention_mask is not None:
+            call.bias = attention_mask if call.bias is None else call.bias + attention_mask
     if recording.vectors:
         groups = query.shape[1] // key.shape[1]
-        scaling, bias = keywords.get("scaling"), keywords.get("position_bias")
-        if attention_mask is not None:
-            bias = attention_mask if bias is None else bias + attention_mask
+        scaling = keywords.get("scaling")
         call.query = query.to(kind)
         call.key, call.value = (x.to(kind).repeat_interleave(groups, 1) for x in (key, value))
         call.scaling = float(query.shape[-1] ** -0.5 if scaling is None else scaling)
-        call.bias, call.softcap = bias, keywords.get("softcap")
+        call.softcap = keywords.get("softcap")
     recording.calls[place[1]] = call
     return output.to(value.dtype), weights
 

@@ -838,8 +838,10 @@ class Extractor:
         if not found:
             return Batch(maps, numbers, path, normalized, calls, tuple(states))
         slopes = found[0].gradients
-        if path == "output_attentions":
-            slopes = tuple(slopes[n] for n in numbers)
+        if path == "interface":
+            slopes = tuple(_reachable(g, record.calls[n].bias) for n, g in zip(numbers, slopes, strict=True))
+        else:
+            slopes = tuple(slopes[n].tril() if self._causal else slopes[n] for n in numbers)
         return Batch(maps, numbers, path, normalized, gradients=slopes, losses=found[0].losses)
 
     def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind, path: str) -> bool:
@@ -925,6 +927,13 @@ def checked_batch_size(batch_size: int) -> int:
 def _weights(record: _hook.Recording) -> list[torch.Tensor]:
     """The maps that were kept, in the order of the layers."""
     return [record.calls[n].weights for n in sorted(record.calls)]
+
+
+def _reachable(gradients: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    """The gradients with 0 at keys that the mask keeps from a query, whose weight can be nothing but 0."""
+    if bias is None:
+        return gradients
+    return gradients.masked_fill(bias <= torch.finfo(bias.dtype).min / 2, 0)
 
 
 def layer_set(layers: int | Iterable[int] | None) -> frozenset[int] | None:

@@ -44,12 +44,14 @@ class Gradients:
     """The attention of one input, and the gradient of an objective by each of its weights.
 
     The weights are variables of their own: what a change of one would do if nothing else changed, not even the rest of
-    its row. Padding is cropped. At tokens that are to be predicted the axes have the role "mask".
+    its row. Keys that a query cannot reach have gradient 0: those after it in a causal model, those outside a window of
+    local attention. Padding is cropped. At tokens that are to be predicted the axes have the role "mask".
 
     Args:
         attention: the maps that the gradient is taken at.
         gradient: dL / d attention, signed, of the measure "signed_gradient".
-        loss: L of this input (of its pair, with `Contrastive`).
+        loss: L of this input. With `Contrastive` that of its pair, while the gradient is that of the sum over the
+            batch, in which each passage is compared with all others.
         predicted: bool`[query]`, at which queries a token is predicted; None where the objective predicts none.
     """
 
@@ -213,8 +215,8 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
       unmasked tokens"); "cls" and "sep"; "punctuation", tokens that are exactly "." or ","; "other", unmasked tokens
       that are neither special nor punctuation.
     - reduction: "sum_queries" sums over queries and averages over the keys of the category, one number a token attended
-      to; "mean_entries" averages over both. The paper does not say which it used, nor how its loss was reduced: only
-      shapes and ratios between categories can be compared with its figure.
+      to; "mean_entries" averages over both (keys that a query cannot reach count, with 0). The paper does not say which
+      it used, nor how its loss was reduced: only shapes and ratios between categories can be compared with its figure.
     - queries: "all", or "predicted", those at which a token is predicted. In the last layer the rows of all others are
       exactly 0 with a masked or causal language model, so that an average over all of them is low there.
 

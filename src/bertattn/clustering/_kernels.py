@@ -37,7 +37,7 @@ TINY = 1e-37
 # How many columns of all heads are worked on at a time. On a CPU they and what is made of them stay in the cache, and
 # single precision is enough for their sums; a GPU wants few launches.
 TORCH_COLUMNS, GPU_COLUMNS = 4096, 65536
-NUMBA_COLUMNS = 1024
+NUMBA_COLUMNS = 512
 # The compiled function takes so many heads by so many others, and always as many columns: it is compiled once.
 FUSED_HEADS, FUSED_COLUMNS, SHORT_SUM = 16, 4096, 128
 
@@ -214,6 +214,7 @@ def _compile_tile() -> Any:
     def tile(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
         x = a[:, None] + b
         # In single precision so many numbers alike, one by one, would lose the sixth digit.
-        return (x * x.log2()).unflatten(-1, (-1, SHORT_SUM)).sum(-1).sum(-1, dtype=torch.float64)
+        short: torch.Tensor = (x * x.log2()).view(*x.shape[:-1], -1, SHORT_SUM).sum(-1)
+        return short.sum(-1, dtype=torch.float64)
 
     return torch.compile(tile, fullgraph=True, dynamic=False)
