@@ -840,6 +840,7 @@ def test_options_are_checked() -> None:
             "directions must be one of 'from_mention', 'to_mention', but is 'from_dep",
         ),
         ({"directions": "to_mention"}, r"directions must be a sequence, but is 'to_mention'; write \["),
+        ({"directions": 5}, "directions must be a sequence of 'from_mention', 'to_mention', but is 5"),
         ({"directions": []}, "directions must be different ones, at least one, but are"),
         ({"candidates": "words"}, "candidates must be .*'mentions_other', but is 'words'"),
         ({"on_error": "ignore"}, "on_error must be one of 'raise', 'skip', but is 'ignore'"),

@@ -266,6 +266,7 @@ def test_errors_say_what_to_do() -> None:
         (lambda: split(one), "1 document cannot be split in two; pass by='sentence'"),
         (lambda: split(scores.select([]), by="sentence"), "0 sentence cannot be split in two"),
         (lambda: split(scores, share=1), "share must lie between 0 and 1, but is 1"),
+        (lambda: split(scores, share="x"), "share must lie between 0 and 1, but is 'x'"),
         (
             lambda: head_tests(scores, "det", correction="none"),
             "correction must be one of 'max-statistic', 'holm', 'benjamini-hochberg', but is 'none'",

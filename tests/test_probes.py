@@ -1400,3 +1400,34 @@ def test_a_probe_whose_parameters_were_changed_is_not_saved(maps: list[Attention
 def test_sentences_of_documents_know_their_document() -> None:
     tree = Sentence(["a", "b"], governors=[2, 0])
     assert [s.document for s in prepare([Document([tree], id="d"), tree]).sentences] == ["d", None]
+
+
+def of_model(stream: list[AttentionTensor], name: str) -> list[AttentionTensor]:
+    return [a.replace(source=Source(model=name)) for a in stream]
+
+
+def test_maps_of_another_model_are_warned_of(maps: list[AttentionTensor]) -> None:
+    probe = AttentionProbe(max_epochs=1, early_stopping=False).fit(of_model(maps, "one"))
+    assert len(probe.predict(of_model(maps, "one"))) == len(maps)
+    assert len(probe.predict(maps)) == len(maps)  # from who knows where
+    with pytest.warns(UserWarning, match="was fitted on one, but what it is to predict from is of another"):
+        probe.predict(of_model(maps, "another"))
+
+
+def test_a_device_that_is_not_here(maps: list[AttentionTensor]) -> None:
+    with pytest.raises(ValidationError, match=r"torch can use here, such as 'cpu', but is 'no_such_device'"):
+        AttentionProbe(device="no_such_device").fit(maps)
+
+
+def test_a_generator_of_sentences(maps: list[AttentionTensor]) -> None:
+    listed = sentences_of(maps)
+    probe = DistanceWordsProbe(VECTORS, max_epochs=1, early_stopping=False)
+    expected = probe.fit(listed).predict(listed)
+    assert clone(probe).fit(one for one in listed).predict(one for one in listed) == expected
+    with pytest.raises(ValidationError, match="gave no maps"):
+        prepare(iter(()))
+
+
+def test_cross_fit_of_no_probe(maps: list[AttentionTensor]) -> None:
+    with pytest.raises(ValidationError, match=r"such as AttentionProbe\(\), but is 3"):
+        cross_fit(3, maps)  # type: ignore[arg-type]

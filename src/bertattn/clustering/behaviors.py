@@ -15,6 +15,7 @@ from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads import (
+    BestHead,
     BestHeads,
     CoreferenceScores,
     CoreferenceTable,
@@ -342,7 +343,7 @@ def _best_by_relation(relations: object, min_count: int) -> BestHeads:
     if relations.sentences < FOLDS:
         return best
     named = None not in relations.documents and len(set(relations.documents)) >= FOLDS
-    rows = []
+    rows: list[BestHead] = []
     for row in best.rows:
         try:
             rows += cross_fit(

@@ -107,6 +107,8 @@ def checked_directions(directions: Sequence[Any], known: tuple[Any, ...]) -> tup
     """
     if isinstance(directions, str):
         raise ValidationError(f"directions must be a sequence, but is {directions!r}; write [{directions!r}]")
+    if not isinstance(directions, Iterable):
+        raise ValidationError(f"directions must be a sequence of {', '.join(map(repr, known))}, but is {directions!r}")
     asked = tuple(directions)
     for direction in asked:
         one_of("directions", direction, known)

@@ -298,7 +298,7 @@ def split(scores: Scores, /, *, share: float = 0.5, by: By = "document", seed: i
     Raises:
         ValidationError: a share that is not between 0 and 1, one document only, or none known.
     """
-    if not 0 < share < 1:
+    if not isinstance(share, int | float) or not 0 < share < 1:
         raise ValidationError(f"share must lie between 0 and 1, but is {share!r}")
     units = scores._groups(by)
     order = np.random.default_rng(seed).permutation(int(units.max(initial=-1)) + 1)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
@@ -200,6 +201,10 @@ def prepare(
     if isinstance(stream, ProbeData):
         return stream
     one_of("dtype", dtype, ("float16", "float32"))
+    if isinstance(stream, Iterator) and not hasattr(stream, "skipped"):  # a generator, perhaps of sentences
+        first = next(stream, None)
+        rest = itertools.chain([] if first is None else [first], stream)
+        stream = list(rest) if isinstance(first, Sentence | Document) else rest
     if isinstance(stream, Sequence) and stream and all(isinstance(x, Sentence | Document) for x in stream):
         return _without_maps(stream)
     maps = cast("Iterable[AttentionTensor]", stream)  # what is not one is refused

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal, Self, TypeAlias, get_args
 
@@ -287,6 +288,8 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         self._check_options()
         data = self._prepared(X)
         _check_same_heads(data, self.layers_, self.heads_, self.has_start_, self.has_end_)
+        if self._reads_maps:
+            warn_of_other_model(self, data.source)
         return data
 
     def _check_fitted(self) -> None:
@@ -350,6 +353,35 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         one_of("features", self.features, get_args(Features))
         for name in ("early_stopping", "shuffle", "standardize"):
             one_of(name, getattr(self, name), (False, True))
+        check_device(self.device)
+
+
+def check_device(device: str | None) -> None:
+    """Refuse a device that is not here.
+
+    Raises:
+        ValidationError: torch cannot use it.
+    """
+    import torch
+
+    try:
+        torch.empty(0, device=device or "cpu")
+    except (RuntimeError, AssertionError, TypeError) as error:
+        first = str(error).splitlines()[0]
+        raise ValidationError(
+            f"device must be one that torch can use here, such as 'cpu', but is {device!r} ({first})"
+        ) from None
+
+
+def warn_of_other_model(probe: Any, source: Source) -> None:
+    """Say that what a probe learned of one model means nothing for another, where both are known and differ."""
+    fitted, given = (f"{s.model} ({s.revision})" if s.revision else s.model for s in (probe.source_, source))
+    if fitted is not None and given is not None and fitted != given:
+        warnings.warn(
+            f"this {type(probe).__name__} was fitted on {fitted}, but what it is to predict from is of {given}, where "
+            "heads of the same number are other heads; fit one for each model",
+            stacklevel=4,
+        )
 
 
 _FITTED: Final = (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -12,11 +12,9 @@ from bertattn.annotation import Sentence
 from bertattn.errors import ValidationError
 from bertattn.heads._options import one_of
 from bertattn.probes._data import Governors, ProbeData, prepare
+from bertattn.probes._estimator import Probe
 from bertattn.probes.scores import GovernorScores, score_governors
 from bertattn.tensor import AttentionTensor
-
-if TYPE_CHECKING:
-    from bertattn.probes._estimator import Probe
 
 __all__ = ["cross_fit"]
 
@@ -61,6 +59,8 @@ def cross_fit(
     from sklearn.base import clone
     from tqdm import tqdm
 
+    if not isinstance(probe, Probe):
+        raise ValidationError(f"probe must be one such as AttentionProbe(), but is {probe!r:.60}")
     one_of("by", by, get_args(By))
     data = prepare(X)
     names: list[object] = [s.document for s in data.sentences] if by == "document" else list(range(len(data)))

@@ -21,6 +21,7 @@ from bertattn._arrays import Numpy
 from bertattn.annotation import DocumentWindow, Sentence
 from bertattn.errors import AlignmentError, SelectionError, ValidationError
 from bertattn.heads._options import one_of
+from bertattn.probes._estimator import check_device, warn_of_other_model
 from bertattn.probes.structure import (
     GoldEdges,
     Governors,
@@ -314,6 +315,7 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
         self._check_fitted()
         words = _read(X, self.layer)
         _check_same(words, self.n_features_in_, self.layer_)
+        warn_of_other_model(self, words.source)
         return words
 
     def _predicted(self, words: _Words) -> list[Numpy]:
@@ -340,6 +342,7 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
 
     def _check_options(self) -> None:
         one_of("task", self.task, get_args(Task))
+        check_device(self.device)
         for name in ("rank", "batch_size", "max_epochs", "n_iter_no_change"):
             value = _arrays.plain(getattr(self, name))
             if (type(value) is not int or value < 1) and not (name == "rank" and value is None):

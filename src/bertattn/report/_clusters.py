@@ -10,6 +10,7 @@ from bertattn import figures
 from bertattn.clustering import (
     HeadBehaviors,
     HeadDistances,
+    LayerCloseness,
     cluster_heads,
     embed_heads,
     head_distances,
@@ -76,7 +77,7 @@ def settings(results: Results) -> dict[str, Any]:
         "kernels": list(distances.kernels),
         "embedding": {"method": "metric", "starts": 5, "seed": SEED},
         "clusters": {"clusters": CLUSTERS} | TREE,
-        "layers": {"permutations": PERMUTATIONS, "seed": SEED},
+        "layers": {"permutations": PERMUTATIONS, "seed": SEED} if _has_layers(distances) else None,
         "labels": {"thresholds": labels.thresholds, "picked_on": dict(labels.picked_on)},
     }
 
@@ -85,9 +86,8 @@ def section(results: Results) -> Shown:
     """Figure 6, what the heads do, and which are alike."""
     distances, labels = given(results.distances), behaviors(results)
     embedding = embed_heads(distances, seed=SEED)
-    closeness = layer_closeness(distances, permutations=PERMUTATIONS, seed=SEED)
     groups = cluster_heads(distances, clusters=min(CLUSTERS, len(distances)), **TREE)
-    matrix, errors = distances.matrix(), distances.standard_error()
+    matrix = distances.matrix()
     label_of = dict(zip(labels.names, labels.labels, strict=True))
     behaviour_rows = [
         {"behaviour": LABELS.get(name, name), "heads": count, "which": _named(labels, name)}
@@ -126,14 +126,6 @@ def section(results: Results) -> Shown:
         if label in labels.picked_on
         for near in distances.nearest(name, NEAREST)
     ]
-    first, second = np.unravel_index(np.argmin(matrix + 9 * np.eye(len(matrix))), matrix.shape)
-    closer = "closer to each other" if closeness.difference > 0 else "no closer to each other"
-    highlight = (
-        f"Heads of one layer are {closer} ({closeness.within:.3f} nats on average) than to those of other layers "
-        f"({closeness.between:.3f}; permutation test of {closeness.permutations:,}, p = {_p(closeness.p_value)}); the "
-        f"two most alike are {distances.names[first]} and {distances.names[second]} ({matrix[first, second]:.3f} nats, "
-        f"standard error {errors[first, second]:.3f})."
-    )
     counts = ", ".join(f"{row['behaviour']} {row['heads']}" for row in behaviour_rows)
     return Shown(
         text=(RULE, LABELLING),
@@ -170,8 +162,43 @@ def section(results: Results) -> Shown:
                 else ()
             ),
         ),
-        highlights=(highlight,),
+        highlights=_highlights(distances),
     )
+
+
+def _has_layers(distances: HeadDistances) -> bool:
+    """Whether there are layers to compare, and pairs of heads in them."""
+    return len(distances.layers) > 1 and len(distances.heads) > 1
+
+
+def _highlights(distances: HeadDistances) -> tuple[str, ...]:
+    """Whether heads of one layer are alike, and which two are most; nothing of a single head."""
+    if len(distances) < 2:
+        return ()
+    said = []
+    if _has_layers(distances):
+        closeness = layer_closeness(distances, permutations=PERMUTATIONS, seed=SEED)
+        said.append(
+            f"heads of one layer are {_verdict(closeness)} ({closeness.within:.3f} nats on average) than to those of "
+            f"other layers ({closeness.between:.3f}; permutation test of {closeness.permutations:,}, p = "
+            f"{_p(closeness.p_value)})"
+        )
+    matrix, errors = distances.matrix(), distances.standard_error()
+    first, second = np.unravel_index(np.argmin(matrix + np.diag([np.inf] * len(matrix))), matrix.shape)
+    error = errors[first, second]
+    spread = "no standard error: one text" if np.isnan(error) else f"standard error {error:.3f}"
+    said.append(
+        f"the two heads most alike are {distances.names[first]} and {distances.names[second]} "
+        f"({matrix[first, second]:.3f} nats, {spread})"
+    )
+    line = "; ".join(said)
+    return (f"{line[0].upper()}{line[1:]}.",)
+
+
+def _verdict(closeness: LayerCloseness) -> str:
+    if closeness.difference > 0:
+        return f"{'' if closeness.p_value < 0.05 else 'not clearly '}closer to each other"
+    return "no closer to each other"
 
 
 def _named(labels: HeadBehaviors, label: str | None) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from bertattn import _arrays, figures
 from bertattn.attribution import CausalLM, Contrastive, MaskedLM, gradient_importance, gradients, own_objective
-from bertattn.errors import ModelError
+from bertattn.errors import InputError, ModelError, ValidationError
 from bertattn.inputs import TextPair
 from bertattn.report._parts import Picture, Results, Shown, Table, blank, given
 from bertattn.statistics import Summary
@@ -46,7 +46,7 @@ def measured(
         StorageError, OSError: as `Keeping`.
     """
     objective: MaskedLM | CausalLM | Contrastive | None = own_objective(ext)
-    if objective is None and len(inputs) > 1 and all(isinstance(x, TextPair) for x in inputs):
+    if objective is None and all(isinstance(x, TextPair) for x in inputs):
         objective = Contrastive()
     if objective is None:
         return (
@@ -55,23 +55,27 @@ def measured(
         )
 
     def make() -> Summary:
-        return gradient_importance(
-            gradients(
-                ext,
-                inputs,
-                objective=objective,
-                on_too_long="truncate",
-                on_error="skip",
-                batch_size=batch_size,
-                progress=keeping.progress,
-            )
+        stream = gradients(
+            ext,
+            inputs,
+            objective=objective,
+            on_too_long="truncate",
+            on_error="skip",
+            batch_size=batch_size,
+            progress=keeping.progress,
         )
+        try:
+            return gradient_importance(stream)
+        except ValidationError:
+            if len(stream.skipped) < len(inputs):
+                raise
+            raise InputError(f"no input gives a loss: {stream.skipped[0].reason}") from None
 
     try:
         found = keeping.result(
             "gradients", Summary, keeping.described(ext, inputs, objective=repr(objective), batch_size=batch_size), make
         )
-    except ModelError as error:
+    except (InputError, ModelError) as error:
         return str(error)
     return found, type(objective).__name__
 
@@ -128,7 +132,7 @@ def _highlights(summary: Summary) -> tuple[str, ...]:
     """In which layer attention matters most."""
     name = "gradient/unmasked/sum_queries/all"
     means = _arrays.nan_mean(summary.mean(name))
-    if len(means) < 2:
+    if len(means) < 2 or np.isnan(means).any():
         return ()
     low, high = (_arrays.nan_mean(x) for x in summary.interval(name))
     most, least = int(np.argmax(means)), int(np.argmin(means))

@@ -391,8 +391,8 @@ SECTIONS: Final[tuple[Section, ...]] = (
         "gradients",
         "What the objective hangs on",
         ("gradients",),
-        f"{TEXT} The model needs its language-modelling head, or the text must be pairs of passages (inputs= of "
-        "TextPair).",
+        "Give a text to a model with its language-modelling head: --text FILE (in Python: text= or inputs=); or, to a "
+        "sentence encoder, pairs of passages (inputs= of TextPair, in Python alone).",
         _gradients.section,
     ),
     Section("entropy", "How broadly heads attend", ("surface",), TEXT, _entropy),
