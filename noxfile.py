@@ -89,7 +89,7 @@ def demo(session: nox.Session) -> None:
 @nox.session
 def bench(session: nox.Session) -> None:
     """Ratios of times, each with both sides doing the same work in one process."""
-    session.install(*NEWEST, "-e", ".[demo]")
+    session.install(*NEWEST, "-e", ".[demo,fast]")
     # Fresh pages for every large temporary would be most of the noise.
     tunables = "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296"
     session.run("python", "benchmarks/bench.py", *session.posargs, env=OFFLINE | {"GLIBC_TUNABLES": tunables})

@@ -14,7 +14,7 @@ Each is vectorised exactly as far as the released code is, and does what that do
   a loop over words. Its special case of poss is left out here; it would cost a little more.
 - `distances` follows `head_distances.py`, `main`, one head after the other against all heads at once: the maps of all
   are smoothed anew for each, and two logarithms taken of every weight of every pair, which comes up twice. Some of the
-  heads can be had alone, since each takes as long as another.
+  heads can be had alone, since each takes as long as another; the copy of the maps that comes first is left out.
 - `keep` follows `extract_attention.py`, `main`: the maps of every input, cropped, in float16, in one list.
 - `probe_epoch` follows `Syntax_Analysis.ipynb` ("Probing classifiers (Section 5)"), `Probe` and `run_training`, in
   torch for TensorFlow: one sentence a step, in their order; maps and their transposes are concatenated, and the dense
@@ -121,8 +121,7 @@ def relations(
 
 def distances(maps: Numpy, heads: Sequence[int]) -> Numpy:
     """The divergences of some heads, numbered through all layers, and all, `[some, head]`, summed over tokens."""
-    attention = np.array(maps)
-    flat = attention.reshape(-1, *attention.shape[2:])
+    flat = maps.reshape(-1, *maps.shape[2:])
     found = np.zeros((len(heads), len(flat)))
     for row, head in enumerate(heads):
         one = flat[head][np.newaxis]

@@ -11,7 +11,7 @@ import pytest
 import torch
 from scipy.spatial.distance import squareform
 
-from bertattn import AttentionTensor, Axis, Extractor, Moments, demo
+from bertattn import AttentionTensor, Axis, Extractor, Moments, _arrays, demo
 from bertattn.clustering import HeadDistances, NearHead, divergence, head_distances, pairwise_js
 from bertattn.errors import MeasureError, SelectionError, StorageError, ValidationError
 from bertattn.tensor import Source
@@ -137,7 +137,7 @@ class TestHeadDistances:
         np.testing.assert_allclose(head_distances([rounded]).matrix(), pairwise_js(attention), atol=tolerance)
 
     def test_says_which_kernels_ran(self, corpus):
-        default = "numba" if find_spec("numba") else "torch"
+        default = "numba" if find_spec("numba") else "numpy" if _arrays.log2_is_vectorised() else "torch"
         assert head_distances(corpus).kernels == (default,)
         by_torch = head_distances(corpus, kernel="torch")
         assert by_torch.kernels == ("torch",)
@@ -229,7 +229,7 @@ class TestStreams:
                 {"queries": lambda axis: [True]},
                 r"each of the 3 tokens, but holds bool of shape \(1,\)",
             ),
-            ([sequence(3, 1)], {"kernel": "mkl"}, "kernel must be None, 'torch', 'numba' or 'fused', but is 'mkl'"),
+            ([sequence(3, 1)], {"kernel": "mkl"}, "kernel must be None, 'torch', 'numpy', 'numba' or 'fused', but is 'mkl'"),
         ],
     )
     def test_what_is_refused(self, stream, options, message):

@@ -22,6 +22,7 @@ from bertattn.testing import attention_tensors
 needs_numba = pytest.mark.skipif(find_spec("numba") is None, reason="the package numba is not installed")
 KERNELS = [
     "torch",
+    "numpy",
     pytest.param("numba", marks=needs_numba),
     pytest.param("fused", marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore:`torch.jit.script")]),
 ]
@@ -237,7 +238,10 @@ class TestKernels:
                 self.device = torch.device(device)
 
         monkeypatch.setattr(_kernels._arrays, "is_torch", lambda x: isinstance(x, On))
-        assert {d: _kernels.chosen(None, On(d), caller="f") for d in devices} == dict.fromkeys(devices, "torch")
+        for vectorised, on_cpu in ((False, "torch"), (True, "numpy")):
+            monkeypatch.setattr(_kernels._arrays, "log2_is_vectorised", lambda vectorised=vectorised: vectorised)
+            wanted = {"cpu": on_cpu, "cuda": "torch", "mps": "torch"}
+            assert {d: _kernels.chosen(None, On(d), caller="f") for d in devices} == wanted
         present |= {"numba", "triton"}
         wanted = {"cpu": "numba", "cuda": "fused", "mps": "torch"}
         assert {d: _kernels.chosen(None, On(d), caller="f") for d in devices} == wanted
@@ -251,9 +255,10 @@ class TestKernels:
         monkeypatch.setattr(_kernels.importlib, "import_module", broken)
         assert not _kernels._is_there.__wrapped__("numba")
 
-    def test_numba_runs_on_the_cpu_alone(self):
-        with pytest.raises(ValidationError, match=r"f with kernel='numba' runs on the CPU, but.* on 'meta'"):
-            _kernels.chosen("numba", torch.zeros(1, device="meta"), caller="f")
+    @pytest.mark.parametrize("kernel", ["numpy", "numba"])
+    def test_some_run_on_the_cpu_alone(self, kernel):
+        with pytest.raises(ValidationError, match=rf"f with kernel='{kernel}' runs on the CPU, but.* on 'meta'"):
+            _kernels.chosen(kernel, torch.zeros(1, device="meta"), caller="f")
 
     def test_an_absent_package_is_named_with_the_command_that_installs_it(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "numba", None)
@@ -347,7 +352,7 @@ class TestPairwise:
         [
             ({"aggregate": "median"}, "aggregate must be 'mean' or 'sum', but is 'median'"),
             ({"smoothing": -0.1}, "0 to 1, but is -0.1"),
-            ({"kernel": "cuda"}, "kernel must be None, 'torch', 'numba' or 'fused', but is 'cuda'"),
+            ({"kernel": "cuda"}, "kernel must be None, 'torch', 'numpy', 'numba' or 'fused', but is 'cuda'"),
             ({"queries": [True, False]}, r"boolean mask.*each of the 3 tokens, but holds bool of shape \(2,\)"),
             ({"queries": [0, 1, 2]}, r"but holds int64 of shape \(3,\)"),
         ],

@@ -28,7 +28,7 @@ from bertattn.statistics import Moments, Summary
 from bertattn.testing import attention_tensors, axes
 from reference import clustering as reference
 
-KERNELS = ("torch", "numba") if find_spec("numba") else ("torch",)
+KERNELS = ("torch", "numpy", "numba") if find_spec("numba") else ("torch", "numpy")
 ANY = attention_tensors(empty_rows=True, gaps=True, square=False, max_heads=4)
 DEFINED = attention_tensors(min_tokens=2, max_heads=4, causal=False)
 SMOOTHING = st.sampled_from((0.0, 0.001, 0.25))

@@ -188,9 +188,9 @@ def surface(result: Report) -> Summary:
     return result.results.surface
 
 
-def test_run_writes_the_figures_of_section_3_and_says_what_it_is(result: Report) -> None:
+def test_run_writes_every_figure_and_says_what_it_is(result: Report) -> None:
     names = {path.name for path in result.files}
-    assert {f"figure{i}.{end}" for i in (1, 2, 4, 5, "5_coreference") for end in ("png", "svg")} <= names
+    assert {f"figure{i}.{end}" for i in (1, 2, 3, 4, 5, "5_coreference", 6) for end in ("png", "svg")} <= names
     assert {f"table{i}.{end}" for i in (1, 2) for end in ("png", "svg")} <= names
     assert {"index.html", "report.json", "surface_patterns.csv", "surface_patterns.json"} <= names
     page = result.files[0].read_text(encoding="utf-8")
@@ -251,8 +251,26 @@ def test_run_record(result: Report) -> None:
     assert coreference["files"][0]["sha256"] == record["treebank"]["files"][0]["sha256"]
     assert (coreference["files"][0]["documents"], coreference["windows_used"]) == (14, 14)
     assert coreference["mentions_dropped_at_edges"] == coreference["head_words_guessed"] == 0
+    assert (record["gradients"]["sequences"], record["gradients"]["skipped"]) == (48, [])  # both passages of a pair
+    assert "Contrastive" in record["gradients"]["objective"]
     assert record["skipped"] == record["truncated"] == record["missing"] == []
     assert record["machine"]["device"] == "cpu"
+
+
+def test_the_clusters_of_the_heads_are_those_of_the_passages(result: Report) -> None:
+    distances = result.results.distances
+    assert distances is not None
+    assert (len(distances), distances.sequences, distances.queries) == (72, 24, surface(result).queries)
+    matrix = distances.matrix()
+    assert ((matrix >= 0) & (matrix <= np.log(2))).all()
+    with (result.folder / "behaviours.csv").open(encoding="utf-8", newline="") as file:
+        heads_of = {row["behaviour"]: row["which"].split(", ") for row in csv.DictReader(file)}
+    assert (heads_of["next token"], heads_of["previous token"]) == (["2-9"], ["1-3"])
+    assert sum(map(len, heads_of.values())) == 72
+    assert "obj" in heads_of
+    with (result.folder / "head_clusters.csv").open(encoding="utf-8", newline="") as file:
+        clusters = list(csv.DictReader(file))
+    assert sorted(name for row in clusters for name in row["which"].split(", ")) == sorted(distances.names)
 
 
 @needs_model

@@ -24,6 +24,7 @@ FIGURES = {
     "02_dependency_heads": 4,
     "03_coreference_heads": 3,
     "04_probes": 4,
+    "05_clusters_and_gradients": 7,
 }
 
 

@@ -842,6 +842,9 @@ def _() -> None:
     released = [released_labels(weights, 3.8 / math.log(128) * math.log(6)) for weights in flat]
     assert behaviors.labels == tuple(label for label, _ in released)
     assert any(len(passed) > 1 for _, passed in released)
+    assert [name for name in behaviors.flags if name in KEYS_OF] == list(
+        KEYS_OF
+    )  # as the released code goes through them
 
 
 @row("heads with linguistic behaviours in Figure 6")

@@ -224,7 +224,7 @@ def test_token_ids_give_no_example_and_the_page_says_how_to_give_one(ext: ba.Ext
     made = report.run(ext, tmp_path / "out", inputs=[ba.TokenIds((2, 7, 8, 3)), [2, 7, 3]])
     assert made.results.example is None
     assert "token ids need a short text beside them: --example TEXT" in " ".join(read(made).words)
-    assert record_of(made.folder)["missing"] == ["examples", "relations", "coreference", "probes"]
+    assert record_of(made.folder)["missing"] == ["examples", "gradients", "relations", "coreference", "probes"]
     assert not (made.folder / "figure1.svg").exists()
 
 
@@ -293,7 +293,8 @@ def test_a_treebank_alone_gives_the_section_on_relations(ext: ba.Extractor, tree
     scores = made.results.relations
     assert made.results.surface is None
     assert scores is not None
-    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "coreference"]
+    missing = ["examples", "surface", "gradients", "entropy", "coreference", "clusters"]
+    assert record_of(made.folder)["missing"] == missing
     with (made.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
         rows = {row["relation"]: row for row in csv.DictReader(file)}
     assert list(rows) == ["all", "det"]  # 20 words or more
@@ -397,7 +398,8 @@ def test_documents_with_coreference_alone_give_the_section_on_it(
     cut = ba.windows(ba.readers.read_corefud(coref), max_tokens=96, which="all")
     assert scores == ba.heads.score_coreference(ext.extract(cut))
     assert ba.heads.CoreferenceScores.load(made.folder / "coreference_scores.json") == scores
-    assert record_of(made.folder)["missing"] == ["examples", "surface", "entropy", "relations", "probes"]
+    missing = ["examples", "surface", "gradients", "entropy", "relations", "probes", "clusters"]
+    assert record_of(made.folder)["missing"] == missing
     names = {path.name for path in made.files}
     assert {f"{name}.{end}" for name in ("table2", "figure5_coreference") for end in ("svg", "png")} <= names
     assert {"table2.csv", "coreference_candidates.csv", "coreference_scores.csv"} <= names

@@ -115,7 +115,7 @@ def shared_with_numpy(x: Any) -> Any:
 
     Small steps cost NumPy a fraction of what they cost torch.
     """
-    if is_torch(x) and x.device.type == "cpu" and dtype_name(x) in ("float32", "float64") and _log2_is_vectorised():
+    if is_torch(x) and x.device.type == "cpu" and dtype_name(x) in ("float32", "float64") and log2_is_vectorised():
         return x.numpy()
     return x
 
@@ -203,7 +203,7 @@ def xlogx_sums(x: Any, *, scratch: Any) -> Any:
     The smallest normal float stands in for 0: its product with its logarithm is below 1e-35. The special functions
     of torch and SciPy go number by number; this runs vectorised.
     """
-    fast = _log2_is_vectorised()
+    fast = log2_is_vectorised()
     if is_torch(x):
         import torch
 
@@ -220,7 +220,7 @@ def xlogx_sums(x: Any, *, scratch: Any) -> Any:
 
 
 @functools.cache
-def _log2_is_vectorised() -> bool:
+def log2_is_vectorised() -> bool:
     """Whether NumPy's log2 has a kernel of its own for this processor, which takes half the time of its `log`.
 
     It has one for AVX-512. Elsewhere it goes number by number, and torch is faster than NumPy's other logarithm.

@@ -99,7 +99,8 @@ def section(results: Results) -> Shown:
         )
     compared = (
         "Only shapes and ratios can be compared with other figures of this kind: the size depends on how the loss is "
-        "averaged. Attention times gradient, beside it, says what the loss would gain or lose if the weight were 0."
+        "averaged. Attention times gradient, in the second figure, says to first order what the loss would lose (below "
+        "0: gain) if the weight were 0."
     )
     pictures = (
         Picture(

@@ -6,11 +6,14 @@ import base64
 import math
 from collections.abc import Mapping, Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, Final
 
 import jinja2
 
 from bertattn.report._parts import Section, Shown, Table
+
+# Characters of a cell that are not wrapped on any screen.
+LINE: Final = 40
 
 
 def page(
@@ -35,7 +38,7 @@ def page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": _cell, "share": _share}
+    environment.filters |= {"cell": _cell, "share": _share, "parts": _parts}
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         title=title,
@@ -62,6 +65,12 @@ def _share(value: object, column: str, table: Table) -> float | None:
     if column not in table.bars or not isinstance(value, float) or math.isnan(value):
         return None
     return round(min(1.0, max(0.0, value)), 3)
+
+
+def _parts(value: object) -> list[str]:
+    """The names in a list that is too long for one line, to be kept whole where it wraps; none of other cells."""
+    parts = value.split(", ") if isinstance(value, str) and len(value) > LINE else []
+    return parts if max(map(len, parts), default=0) <= LINE / 2 else []
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
