@@ -299,7 +299,15 @@ def test_a_relation_of_one_fold_alone_may_be_a_label(tmp_path: Path, monkeypatch
     documents.append("# newdoc id = last\n" + 25 * sentence.format("iobj"))
     trees.write_text("".join(documents), encoding="utf-8")
     monkeypatch.setattr(_probes, "measured", lambda *_, **__: "it is too small")
+    asked: list[int] = []
+
+    def spy(*arguments: Any, **options: Any) -> Any:
+        asked.append(options["min_count"])
+        return label_behaviors(*arguments, **options)
+
+    monkeypatch.setattr(_clusters, "label_behaviors", spy)
     made = report.run(extractor("BertModel", "bert"), tmp_path / "out", inputs=LINES, treebank=trees)
+    assert set(asked) == {20}  # the treebank is small
     assert made.results.surface is not None
     labels = label_behaviors(made.results.surface, relations=made.results.relations, min_count=20)
     assert _clusters.behaviors(made.results) == labels
