@@ -841,7 +841,7 @@ class Extractor:
         if path == "interface":
             slopes = tuple(_reachable(g, record.calls[n].bias) for n, g in zip(numbers, slopes, strict=True))
         else:
-            slopes = tuple(slopes[n].tril() if self._causal else slopes[n] for n in numbers)
+            slopes = tuple(_fallback.reachable(slopes[n], every[n]) for n in numbers)
         return Batch(maps, numbers, path, normalized, gradients=slopes, losses=found[0].losses)
 
     def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind, path: str) -> bool:
