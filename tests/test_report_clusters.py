@@ -216,7 +216,7 @@ NO_HEAD = "the model has no language-modelling head whose loss could be differen
             "LongformerForMaskedLM", "longformer", LINES, "the model hands out copies of its maps", id="copies"
         ),
         pytest.param("GPT2LMHeadModel", "gpt2", [[5], [7]], "no input gives a loss: there is a single", id="one token"),
-        pytest.param("T5ForConditionalGeneration", "t5", LINES, "needs a source and a target", id="source alone"),
+        pytest.param("T5ForConditionalGeneration", "t5", LINES, "makes of a source and a target", id="source alone"),
     ],
 )
 def test_without_gradients_the_page_says_why_and_what_to_give(
