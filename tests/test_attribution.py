@@ -18,7 +18,7 @@ from torch.nn import functional
 import bertattn as ba
 import model_zoo
 from bertattn import attribution
-from bertattn.attribution import CausalLM, Contrastive, MaskedLM
+from bertattn.attribution import CausalLM, Contrastive, MaskedLM, objectives
 from bertattn.errors import InputError, ModelError, SelectionError, TooLongError, ValidationError
 
 TEXTS = ["The cat sat on the mat , and slept .", "Snow falls .", "A dog barks at the old man in the street ."]
@@ -60,7 +60,6 @@ class TestEveryFamily:
             ("convbert", "output_attentions"),
         ],
     )
-    @pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad:UserWarning")  # DeBERTa's own
     def test_masked(self, family: str, path: str) -> None:
         ext = with_head(family)
         found = list(attribution.gradients(ext, TEXTS, objective=MaskedLM()))
@@ -79,7 +78,7 @@ class TestEveryFamily:
         for text, one in zip(TEXTS, attribution.gradients(ext, TEXTS, objective=CausalLM()), strict=True):
             ids = torch.tensor([ext.tokenizer(text).input_ids])
             loss = ext._whole(input_ids=ids, labels=ids).loss
-            assert one.loss == pytest.approx(float(loss), rel=1e-4)
+            assert one.loss == pytest.approx(float(loss.detach()), rel=1e-4)
             assert one.predicted.tolist() == [True] * (ids.shape[1] - 1) + [False]
             assert not bool(one.gradient.weights.triu(1).any())  # no query reaches these keys
             assert bool(one.gradient.weights.tril().any())
@@ -98,18 +97,21 @@ class TestEveryFamily:
             assert (one.gradient.queries, one.gradient.keys) == (plain.queries, plain.keys)
             assert float(one.gradient.weights.abs().max()) > 0
             assert (one.predicted is None) is (kind == "encoder")
+            labels = torch.tensor([ext.tokenizer(text_target=pair.second).input_ids])
+            source = torch.tensor([ext.tokenizer(pair.first).input_ids])
+            assert one.loss == pytest.approx(float(ext._whole(input_ids=source, labels=labels).loss.detach()), rel=1e-4)
             assert bool(one.gradient.weights.triu(1).any()) is (kind != "decoder")
 
 
 class TestMaskedLM:
     def test_the_loss_is_the_models_own(self, bert: ba.Extractor) -> None:
-        [one] = attribution.gradients(bert, TEXTS[:1], objective=MaskedLM(share=0.4, most=None))
+        [one] = attribution.gradients(bert, TEXTS[:1], objective=MaskedLM(share=0.4))
         true = bert.tokenizer(TEXTS[0]).input_ids
         seen = bert.tokenizer.convert_tokens_to_ids(list(one.attention.queries.tokens))
         labels = [label if hidden else -100 for label, hidden in zip(true, one.predicted, strict=True)]
         assert sum(label != -100 for label in labels) == round(0.4 * (len(true) - 2))
         own = bert._whole(input_ids=torch.tensor([seen]), labels=torch.tensor([labels])).loss
-        assert one.loss == pytest.approx(float(own), rel=1e-5)
+        assert one.loss == pytest.approx(float(own.detach()), rel=1e-5)
 
     def test_sum_is_the_mean_times_the_number_predicted(self, bert: ba.Extractor) -> None:
         mean, total = (
@@ -135,7 +137,7 @@ class TestMaskedLM:
         ids = bert.tokenizer(TEXTS[0]).input_ids
         for seed in range(150):
             item = bert._one(TEXTS[0], truncate=False, spacing="single")
-            made = MaskedLM(share=1.0, most=None, seed=seed).prepared(item, bert)
+            made = objectives.prepared_for(MaskedLM(share=1.0, seed=seed), item, bert)
             assert made.ids[0] == ids[0]
             assert made.ids[-1] == ids[-1]
             assert [label for label in made.labels if label is not None] == ids[1:-1]
@@ -159,7 +161,7 @@ class TestMaskedLM:
     def test_a_mask_in_the_input_is_not_predicted(self, bert: ba.Extractor) -> None:
         ids = bert.tokenizer("the cat sat").input_ids
         ids[1] = bert.tokenizer.mask_token_id
-        [one] = attribution.gradients(bert, [ids], objective=MaskedLM(share=1.0, most=None))
+        [one] = attribution.gradients(bert, [ids], objective=MaskedLM(share=1.0))
         assert not one.predicted[1]
         assert one.predicted.sum() == len(ids) - 3
 
@@ -194,18 +196,18 @@ class TestContrastive:
             rows = one.gradient.weights[-1].abs().sum((0, 2))
             assert (rows > 0).tolist() == [True] + [False] * (len(rows) - 1)
 
-    @pytest.mark.parametrize(("pairs", "size", "losses"), [(5, 2, [2, 3]), (4, 2, [2, 2]), (3, 1, [3]), (7, 3, [3, 4])])
+    @pytest.mark.parametrize(("pairs", "size", "losses"), [(5, 2, [2, 3]), (4, 2, [2, 2]), (3, 2, [3]), (7, 3, [3, 4])])
     def test_a_single_pair_joins_those_before(
         self, plain: ba.Extractor, monkeypatch: pytest.MonkeyPatch, pairs: int, size: int, losses: list[int]
     ) -> None:
         seen: list[int] = []
-        original = Contrastive.losses
+        original = objectives._contrasted
 
-        def counted(self: Any, outputs: Any, items: Any) -> torch.Tensor:
+        def counted(objective: Any, outputs: Any, items: Any) -> torch.Tensor:
             seen.append(len(items) // 2)
-            return original(self, outputs, items)
+            return original(objective, outputs, items)
 
-        monkeypatch.setattr(Contrastive, "losses", counted)
+        monkeypatch.setattr(objectives, "_contrasted", counted)
         given = [ba.TextPair(f"cat {i}", f"dog {i}") for i in range(pairs)]
         stream = attribution.gradients(plain, iter(given), objective=Contrastive(), batch_size=size)
         assert len(list(stream)) == 2 * pairs
@@ -221,6 +223,38 @@ class TestContrastive:
             attribution.attention_gradients(plain, pair, objective=Contrastive())
         with pytest.raises(ModelError, match="load it without one"):
             list(attribution.gradients(bert, [pair, pair], objective=Contrastive()))
+
+    def test_a_single_pair_at_a_time(self, plain: ba.Extractor) -> None:
+        with pytest.raises(InputError, match="2 or more, but is 1"):
+            attribution.gradients(plain, [ba.TextPair("a", "b")] * 3, objective=Contrastive(), batch_size=1)
+
+    def test_padding_that_changes_the_numbers(self) -> None:
+        ext = ba.Extractor(*model_zoo.build("convbert"))
+        pairs = [ba.TextPair("The cat .", TEXTS[2]), ba.TextPair(TEXTS[0], "Hills .")]
+        with pytest.raises(ModelError, match="padding changes the numbers of ConvBertModel"):
+            list(attribution.gradients(ext, pairs, objective=Contrastive()))
+        alike = [ba.TextPair("a cat", "a dog"), ba.TextPair("a mat", "a man")]
+        if len({len(ext.tokenizer(text).input_ids) for pair in alike for text in (pair.first, pair.second)}) == 1:
+            assert len(list(attribution.gradients(ext, alike, objective=Contrastive()))) == 4
+
+    def test_an_error_comes_in_its_turn(self, plain: ba.Extractor) -> None:
+        pairs: list[Any] = [ba.TextPair(f"a cat {i}", f"a dog {i}") for i in range(7)]
+        stream = attribution.gradients(plain, [*pairs, "no pair", *pairs], objective=Contrastive(), batch_size=2)
+        found = []
+        with pytest.raises(InputError, match="input 7"):
+            found.extend(stream)
+        assert len(found) == 12  # a seventh pair would have nothing to be compared with
+
+    def test_batches_of_other_sizes_do_not_add(self, plain: ba.Extractor) -> None:
+        pairs = [ba.TextPair(f"a cat {i}", f"a dog {i}") for i in range(4)]
+        two, four = (
+            attribution.gradient_importance(
+                attribution.gradients(plain, pairs, objective=Contrastive(), batch_size=size)
+            )
+            for size in (2, 4)
+        )
+        with pytest.raises(ValidationError, match="do not belong together: steps"):
+            _ = two + four
 
     def test_pairs_left_out(self, plain: ba.Extractor) -> None:
         pairs = [ba.TextPair("a cat", "a dog"), ba.TextPair("a cat", " "), ba.TextPair("the man", "a street")]
@@ -263,9 +297,13 @@ class TestAnyFunction:
         [
             (
                 lambda outputs: outputs.last_hidden_state,
-                r"one number, a tensor of shape \(\), but gave a tensor of shape",
+                r"one number, a tensor of shape \(\), but gave shape \(1, ",
             ),
             (lambda outputs: outputs.last_hidden_state.sum().item(), "one number, a tensor of shape"),
+            (
+                lambda outputs: (outputs.last_hidden_state - outputs.last_hidden_state.detach()).abs().sqrt().sum(),
+                "not finite",
+            ),
             (lambda outputs: outputs.last_hidden_state.sum() / 0, "must be a finite number, but is"),
             (lambda outputs: outputs.last_hidden_state.detach().sum(), "without detach, item, numpy or no_grad"),
             (lambda outputs: outputs.no_such_thing, "the objective <lambda> failed: AttributeError"),
@@ -346,7 +384,109 @@ class TestWhatIsLeft:
         assert "ablated" in found.source.model
 
 
+class TestFallback:
+    """Models that hand out their maps themselves."""
+
+    @pytest.mark.parametrize("trained", [(), ("layer.2",)])
+    def test_frozen_parameters(self, trained: tuple[str, ...]) -> None:
+        expected = attribution.attention_gradients(with_head("mpnet"), TEXTS[0], objective=MaskedLM())
+        frozen = with_head("mpnet")
+        for name, parameter in frozen._whole.named_parameters():
+            parameter.requires_grad_(any(part in name for part in trained))
+        found = attribution.attention_gradients(frozen, TEXTS[0], objective=MaskedLM())
+        torch.testing.assert_close(found.weights, expected.weights)
+
+    @pytest.mark.parametrize("family", ["mpnet", "deberta-v2"])
+    def test_an_encoder_predicts_no_next_token(self, family: str) -> None:
+        """That it is one shows in its first maps."""
+        with pytest.raises(ModelError, match=r"sees; use MaskedLM\(\)"):
+            attribution.attention_gradients(with_head(family), TEXTS[0], objective=CausalLM())
+
+    def test_keys_that_no_query_reaches(self) -> None:
+        """Beyond a window, and after the query of a decoder that has maps of its own."""
+        tokenizer = model_zoo.build("llama")[1]
+        sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 4, "max_position_embeddings": 96}
+        config = tr.GPTNeoConfig(vocab_size=len(tokenizer), attention_types=[[["global", "local"], 1]], **sizes)
+        torch.manual_seed(0)
+        ext = ba.Extractor(tr.GPTNeoForCausalLM(config).eval(), tokenizer)
+        [one] = attribution.gradients(ext, TEXTS[:1], objective=CausalLM())
+        distance = np.subtract.outer(np.arange(one.gradient.shape[2]), np.arange(one.gradient.shape[3]))
+        reached = one.gradient.weights.abs().amax(1) > 0
+        assert not reached[0][torch.from_numpy(distance < 0)].any()
+        assert not reached[1][torch.from_numpy((distance < 0) | (distance >= 4))].any()
+        assert bool(reached[0][-2, 0])
+
+    def test_gradients_are_as_wide_as_maps(self) -> None:
+        ext = with_head("mpnet")
+        half = ba.Extractor(ext._whole.to(torch.bfloat16), ext.tokenizer)
+        [one] = attribution.gradients(half, TEXTS[:1], objective=MaskedLM())
+        assert (one.gradient.weights.dtype, one.attention.weights.dtype) == (torch.float32, torch.float32)
+
+
 class TestStream:
+    def test_a_model_that_sees_one_side_has_nothing_to_fill_in(self) -> None:
+        base, tokenizer = model_zoo.build("bert")
+        config = type(base.config)(**(base.config.to_dict() | {"is_decoder": True}))
+        with pytest.raises(ModelError, match=r"BertModel sees only one; use CausalLM\(\)"):
+            attribution.gradients(
+                ba.Extractor(tr.BertLMHeadModel(config).eval(), tokenizer), TEXTS, objective=MaskedLM()
+            )
+
+    def test_an_objective_that_fails_names_the_input(self, plain: ba.Extractor) -> None:
+        def only_long(outputs: Any) -> torch.Tensor:
+            if outputs.last_hidden_state.shape[1] < 10:
+                raise ValueError("too short")
+            return outputs.last_hidden_state.sum()
+
+        with pytest.raises(InputError, match="the objective only_long failed: ValueError: too short") as caught:
+            list(attribution.gradients(plain, TEXTS, objective=only_long, on_error="skip"))
+        assert any("at the input that begins '[CLS] s" in note for note in caught.value.__notes__)
+
+    def test_a_stream_read_in_inference_mode(self, plain: ba.Extractor) -> None:
+        stream = attribution.gradients(plain, TEXTS, objective=norm_of_first)
+        with torch.inference_mode(), pytest.raises(InputError, match="leave that block"):
+            next(stream)
+        with torch.inference_mode():
+            base, tokenizer = model_zoo.build("bert")
+            made = ba.Extractor(type(base)(base.config), tokenizer)
+        with pytest.raises(ModelError, match="load it outside"):
+            attribution.gradients(made, TEXTS, objective=norm_of_first)
+
+    def test_backward_is_ours(self, plain: ba.Extractor) -> None:
+        def eager(outputs: Any) -> torch.Tensor:
+            value = outputs.last_hidden_state.sum()
+            value.backward()
+            return value
+
+        try:
+            with pytest.raises(InputError, match="leave backward to us"):
+                list(attribution.gradients(plain, TEXTS, objective=eager))
+        finally:
+            plain.model.zero_grad(set_to_none=True)
+
+    @pytest.mark.parametrize("objective", [MaskedLM(), Contrastive(), norm_of_first])
+    def test_no_batch(self, bert: ba.Extractor, objective: Any) -> None:
+        with pytest.raises(InputError, match="batch_size must be a whole number, at least 1, but is 0"):
+            attribution.gradients(bert, TEXTS, objective=objective, batch_size=0)
+
+    def test_no_extractor(self, bert: ba.Extractor) -> None:
+        for call in (lambda e: attribution.gradients(e, TEXTS, objective=MaskedLM()), attribution.own_objective):
+            with pytest.raises(ModelError, match=r"ext must be an Extractor, but is BertForMaskedLM; make one"):
+                call(bert._whole)
+
+    def test_pairs_for_two_sides(self) -> None:
+        with pytest.raises(InputError, match=r"input 0: .* give TextPair\(source, target\), not str"):
+            list(attribution.gradients(with_head("bart", "pair"), ["a cat"], objective=CausalLM()))
+        with pytest.raises(ModelError, match="give an Extractor of its encoder alone"):
+            attribution.gradients(with_head("t5", "pair"), [ba.TextPair("a", "b")] * 2, objective=Contrastive())
+
+    def test_the_control_keeps_the_head(self, bert: ba.Extractor) -> None:
+        untrained = ba.interventions.randomize(bert, seed=1)
+        assert attribution.own_objective(untrained) == MaskedLM()
+        found = attribution.attention_gradients(untrained, TEXTS[0], objective=MaskedLM())
+        assert bool(found.weights.any())
+        assert "random weights" in found.source.model
+
     def test_layers(self, bert: ba.Extractor) -> None:
         every = attribution.attention_gradients(bert, TEXTS[0], objective=MaskedLM())
         some = attribution.attention_gradients(bert, TEXTS[0], objective=MaskedLM(), layers=[2, 0])
@@ -407,8 +547,10 @@ class TestStream:
         with pytest.raises(ModelError, match=r"which BertModel sees; use MaskedLM\(\)"):
             list(attribution.gradients(bert, TEXTS, objective=CausalLM()))
         gpt = with_head("gpt2", "causal")
-        with pytest.raises(ModelError, match="has no mask token"):
+        with pytest.raises(ModelError, match=r"GPT2Model sees only one; use CausalLM\(\)"):
             list(attribution.gradients(gpt, TEXTS, objective=MaskedLM()))
+        with pytest.raises(ModelError, match="LlamaTokenizer has no mask token"):
+            list(attribution.gradients(with_head("eurobert"), TEXTS, objective=MaskedLM()))
         base, tokenizer = model_zoo.build("bert")
         labels = tr.BertForTokenClassification(base.config).eval()
         with pytest.raises(ModelError, match=r"are \[1, \d+, 2\]; load"):
@@ -443,6 +585,21 @@ class TestImportance:
         other = attribution.gradient_importance(attribution.gradients(bert, TEXTS, objective=MaskedLM(seed=1)))
         with pytest.raises(ValidationError, match="do not belong together: steps"):
             _ = whole + other
+
+    def test_functions_and_definitions_are_told_apart(self, plain: ba.Extractor) -> None:
+        def summary(objective: Any, **options: Any) -> Any:
+            return attribution.gradient_importance(attribution.gradients(plain, TEXTS, objective=objective), **options)
+
+        one = summary(lambda outputs: outputs.last_hidden_state[0, 0].norm())
+        other = summary(lambda outputs: outputs.last_hidden_state[0, 1].norm())
+        for a, b in ((one, other), (summary(norm_of_first), summary(norm_of_first, include_special=False))):
+            with pytest.raises(ValidationError, match="do not belong together: steps"):
+                _ = a + b
+        assert (summary(norm_of_first) + summary(norm_of_first)).sequences == 6
+
+    def test_of_something_else(self, plain: ba.Extractor) -> None:
+        with pytest.raises(ValidationError, match="a Gradients, but got AttentionTensor"):
+            attribution.importance(plain(TEXTS[0]))  # type: ignore[arg-type]
 
     def test_special_tokens_left_out(self, bert: ba.Extractor) -> None:
         [one] = attribution.gradients(bert, TEXTS[:1], objective=MaskedLM())

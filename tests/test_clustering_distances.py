@@ -229,7 +229,11 @@ class TestStreams:
                 {"queries": lambda axis: [True]},
                 r"each of the 3 tokens, but holds bool of shape \(1,\)",
             ),
-            ([sequence(3, 1)], {"kernel": "mkl"}, "kernel must be None, 'torch', 'numpy', 'numba' or 'fused', but is 'mkl'"),
+            (
+                [sequence(3, 1)],
+                {"kernel": "mkl"},
+                "kernel must be None, 'torch', 'numpy', 'numba' or 'fused', but is 'mkl'",
+            ),
         ],
     )
     def test_what_is_refused(self, stream, options, message):

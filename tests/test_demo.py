@@ -271,6 +271,11 @@ def test_the_clusters_of_the_heads_are_those_of_the_passages(result: Report) -> 
     with (result.folder / "head_clusters.csv").open(encoding="utf-8", newline="") as file:
         clusters = list(csv.DictReader(file))
     assert sorted(name for row in clusters for name in row["which"].split(", ")) == sorted(distances.names)
+    with (result.folder / "nearest_heads.csv").open(encoding="utf-8", newline="") as file:
+        near = [row for row in csv.DictReader(file) if row["label"] == "obj"]
+    assert [row["head"] for row in near] == heads_of["obj"] * 3
+    expected = distances.nearest(heads_of["obj"][0], 3)
+    assert [(row["nearest"], float(row["distance"])) for row in near] == [(one.name, one.distance) for one in expected]
 
 
 @needs_model

@@ -1,13 +1,25 @@
-"""The picture of the README and the home page: `python docs/images/make.py`, from the root of the repository."""
+"""The pictures of the README and of the pages: `python docs/images/make.py`, from the root of the repository."""
 
 from pathlib import Path
 
-from bertattn import Extractor, demo, figures
+from bertattn import Extractor, attribution, clustering, demo, figures, heads, patterns, readers, summarize
 
+HERE = Path(__file__).parent
 SENTENCE = "The keeper's lighthouse stood on a cliff."
 HEADS = {"1-3": "the previous token", "2-9": "the next token, or [CLS]", "4-12": "the full stop"}
 
 if __name__ == "__main__":
-    attention = Extractor.from_pretrained(demo.model_path())(SENTENCE)
-    figure = figures.example_heads(attention, list(HEADS), list(HEADS.values()), threshold=0.05)
-    figures.save(figure, Path(__file__).with_name("heads.png"), dpi=110)
+    ext = Extractor.from_pretrained(demo.model_path())
+    figure = figures.example_heads(ext(SENTENCE), list(HEADS), list(HEADS.values()), threshold=0.05)
+    figures.save(figure, HERE / "heads.png", dpi=110)
+
+    passages = demo.passages()
+    embedding = clustering.embed_heads(clustering.head_distances(ext.extract(passages)), starts=20)
+    surface = summarize(ext.extract(passages), patterns.surface_patterns)
+    relations = heads.score_relations(ext.extract(readers.read_conllu(demo.corpus_path())))
+    behaviors = clustering.label_behaviors(surface, relations=relations, min_count=50)
+    figures.save(figures.cluster_figure(embedding, behaviors), HERE / "clusters.png", dpi=80)
+
+    stream = attribution.gradients(ext, passages, objective=attribution.Contrastive(), batch_size=24)
+    figure = figures.gradient_figure(attribution.gradient_importance(stream))
+    figures.save(figure, HERE / "gradients.png", dpi=110)

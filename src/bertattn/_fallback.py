@@ -24,7 +24,7 @@ _NAMES = {
 
 
 def run(
-    model: torch.nn.Module,
+    model: Any,
     inputs: dict[str, Any],
     *,
     attention: str,
@@ -40,11 +40,16 @@ def run(
     hooks: list[Any] = []
 
     def call() -> Any:
+        if then is not None:  # a frozen model has no graph otherwise
+            hooks.append(model.get_input_embeddings().register_forward_hook(start_of_graph))
         hooks.extend(m.register_forward_pre_hook(note_globals, with_kwargs=True) for m in islice(layers, 1))
         outputs = model(**inputs, output_attentions=True, output_hidden_states=hidden)
         if then is not None:
             then(outputs, _maps_in(outputs, attention, model))
         return outputs
+
+    def start_of_graph(_module: Any, _args: Any, embedded: Any) -> Any:
+        return embedded if embedded.requires_grad else embedded.detach().requires_grad_()
 
     def note_globals(_module: Any, _args: Any, keywords: dict[str, Any]) -> None:
         banded.append(keywords["is_index_global_attn"])
@@ -92,6 +97,12 @@ def widened(layer: torch.Tensor) -> torch.Tensor:
         return layer
     layer = layer.float()
     return layer / layer.sum(-1, keepdim=True).clamp_min(torch.finfo(layer.dtype).tiny)
+
+
+def reachable(gradients: torch.Tensor, layer: torch.Tensor) -> torch.Tensor:
+    """In single precision at least, with 0 at keys that a query gives exactly 0 in all heads: it cannot reach them."""
+    wide = gradients.to(torch.promote_types(gradients.dtype, torch.float32))
+    return wide.masked_fill((layer.detach() == 0).all(1, keepdim=True), 0)
 
 
 def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torch.Tensor, *, model: str) -> bool:

@@ -25,7 +25,7 @@ def differentiated(losses: object, maps: Sequence[torch.Tensor], *, architecture
     the model keep theirs.
 
     Raises:
-        InputError: the losses are no tensor, not finite, or not computed from the outputs.
+        InputError: the losses are no tensor, not computed from the outputs, or they or their gradients are not finite.
         ModelError: none of the maps lies on the way to the losses.
     """
     if not isinstance(losses, torch.Tensor) or losses.ndim > 1 or not losses.numel():
@@ -38,11 +38,23 @@ def differentiated(losses: object, maps: Sequence[torch.Tensor], *, architecture
             "the objective does not depend on the model's outputs, or was taken out of the graph; compute it with "
             "torch from outputs, without detach, item, numpy or no_grad"
         )
-    found = torch.autograd.grad(losses.sum(), list(maps), allow_unused=True)
+    try:
+        found = torch.autograd.grad(losses.sum(), list(maps), allow_unused=True)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"the objective cannot be differentiated ({reason}); it must give a number, and leave backward to us"
+        ) from error
     if all(gradient is None for gradient in found):
         raise ModelError(
             f"the objective does not depend on the attention of {architecture} through the maps that it shows: either "
             "it reads nothing that attention flows into, or the model hands out copies of its maps"
         )
-    gradients = [torch.zeros_like(m) if g is None else g for m, g in zip(maps, found, strict=True)]
-    return Differentiated(losses.detach().reshape(-1), tuple(g.detach() for g in gradients))
+    gradients = tuple(torch.zeros_like(m) if g is None else g.detach() for m, g in zip(maps, found, strict=True))
+    for number, gradient in enumerate(gradients, start=1):
+        if not bool(gradient.isfinite().all()):
+            raise InputError(
+                f"the gradients of layer {number} of {len(gradients)} are not finite, though the objective is: load "
+                "the model in float32, or make the objective smaller (and smooth where it is taken)"
+            )
+    return Differentiated(losses.detach().reshape(-1), gradients)

@@ -347,4 +347,9 @@ def shifted_right(target: Prepared, model: Any, tokenizer: Any, limit: int | Non
     for name, first in (("roles", "bos"), ("word_ids", None), ("segments", 0), ("offsets", None)):
         column = getattr(axis, name)
         columns[name] = None if column is None else (first, *column[:end])
-    return dataclasses.replace(target, ids=(int(start), *target.ids[:end]), axis=type(axis)(**columns))
+    return dataclasses.replace(
+        target,
+        ids=(int(start), *target.ids[:end]),
+        axis=type(axis)(**columns),
+        labels=(*target.ids[:end], target.ids[end] if ends else None),
+    )

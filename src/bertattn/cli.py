@@ -52,7 +52,7 @@ Progress = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 @app.command()
 def demo(out: Out = "demo-out", progress: Progress = True) -> None:
-    """A report on a small model and 24 passages: Figures 1, 2, 4 and 5 and Tables 1 to 3 of Clark et al. 2019."""
+    """A report on a small model and 24 passages: Figures 1 to 6 and Tables 1 to 3 of Clark et al. 2019."""
     with _plain_errors():
         from bertattn.demo import run
 

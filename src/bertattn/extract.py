@@ -51,17 +51,17 @@ What: TypeAlias = Literal["query", "key", "value", "hidden"]
 _LOADERS = {None: AutoModel, "masked_lm": AutoModelForMaskedLM, "causal_lm": AutoModelForCausalLM}
 
 T = TypeVar("T")
-P = TypeVar("P", bound="HasCut")
+P = TypeVar("P", bound="_HasCut")
 
 
-class HasCut(Protocol):
+class _HasCut(Protocol):
     """An input made ready, of which some tokens may have been cut."""
 
     @property
     def cut(self) -> int: ...
 
 
-Losses: TypeAlias = Callable[[Any, Sequence[Prepared]], torch.Tensor]
+_Losses: TypeAlias = Callable[[Any, Sequence[Prepared]], torch.Tensor]
 
 # How many bytes of maps may wait until their turn comes; the window of inputs sorted by length follows from it.
 WAITING_BYTES = 192 * 2**20
@@ -747,7 +747,7 @@ class Extractor:
         *,
         vectors: bool = False,
         hidden: bool = False,
-        losses: Losses | None = None,
+        losses: _Losses | None = None,
     ) -> Batch:
         """One forward call on padded inputs: of the model without its head unless there are `losses` of its outputs."""
         model: Any = self.model if losses is None else self._whole
@@ -816,11 +816,11 @@ class Extractor:
                     f"{self._source.architecture} has {stated} layers but computes attention {count} times: "
                     "which map is whose cannot be told"
                 )
+        maps = [m.detach() for m in maps]
         if self._causal is None and not self._encoder_decoder and maps[0].shape[-1] > 1:
             self._causal = all(float(m.triu(1).max()) == 0 for m in maps)
             if kind == "decoder":
                 self._kind(kind)
-        maps = [m.detach() for m in maps]
         normalized = self._check(maps, items, kind, path)
         if not normalized and not (path == "interface" and record.sinks):
             raise ModelError(
@@ -841,7 +841,7 @@ class Extractor:
         if path == "interface":
             slopes = tuple(_reachable(g, record.calls[n].bias) for n, g in zip(numbers, slopes, strict=True))
         else:
-            slopes = tuple(slopes[n].tril() if self._causal else slopes[n] for n in numbers)
+            slopes = tuple(_fallback.reachable(slopes[n], every[n]) for n in numbers)
         return Batch(maps, numbers, path, normalized, gradients=slopes, losses=found[0].losses)
 
     def _check(self, maps: Sequence[torch.Tensor], items: Sequence[Prepared], kind: Kind, path: str) -> bool:

@@ -121,7 +121,7 @@ def randomize(
     if isinstance(model, Extractor):
         source = model._source
         return Extractor(
-            randomize(model.model, keep=keep, seed=seed),
+            randomize(model._whole, keep=keep, seed=seed),
             model.tokenizer,
             name=f"{source.model or source.architecture} (random weights, keep={keep!r}, seed={seed})",
             revision=source.revision,

@@ -20,12 +20,14 @@ from bertattn.attribution.objectives import (
     Contrastive,
     MaskedLM,
     Objective,
+    check_extractor,
+    check_model,
     checked_objective,
     losses_of,
     prepared_for,
     shown,
 )
-from bertattn.errors import InputError, ValidationError
+from bertattn.errors import InputError, ModelError, ValidationError
 from bertattn.extract import Batch, Extractor, InOrder, Input, Kind, Read, checked_batch_size, layer_set
 from bertattn.inputs import TextPair
 from bertattn.statistics import Summary, accumulated, summary_of
@@ -45,7 +47,7 @@ class Gradients:
 
     The weights are variables of their own: what a change of one would do if nothing else changed, not even the rest of
     its row. Keys that a query cannot reach have gradient 0: those after it in a causal model, those outside a window of
-    local attention. Padding is cropped. At tokens that are to be predicted the axes have the role "mask".
+    local attention. Padding is cropped. With `MaskedLM` the axes have the role "mask" at each token to be predicted.
 
     Args:
         attention: the maps that the gradient is taken at.
@@ -109,12 +111,14 @@ def gradients(
 
     Args:
         ext: the extractor, made of a model with the head that the objective needs.
-        inputs: as `Extractor.extract`; of an encoder-decoder model `TextPair`s, with `Contrastive` too.
+        inputs: as `Extractor.extract`; `TextPair`s for an encoder-decoder model, and with `Contrastive`.
         objective: `MaskedLM()`, `CausalLM()`, `Contrastive()`, or a function that makes one number, a tensor, of the
             model's outputs. Inputs run one by one for a function, since it need not know of padding.
         layers, attention, on_too_long, spacing: as `Extractor.extract`.
-        on_error: "raise", or "skip" an input that cannot be read or has nothing to predict, listed in `.skipped`.
-        batch_size: how many inputs (with `Contrastive`: pairs) at most run together.
+        on_error: "raise", or "skip" an input that cannot be read or has nothing to predict, listed in `.skipped`. An
+            objective that fails on an input is always raised.
+        batch_size: how many inputs at most run together; with `Contrastive` pairs, 2 or more, which takes as much more
+            memory.
         progress: show a bar.
 
     Returns:
@@ -123,8 +127,9 @@ def gradients(
     Raises:
         ValidationError: an objective that is none.
         InputError, TooLongError, AlignmentError: as `Extractor.extract`; or a function that fails, gives no number, or
-            one that does not depend on the outputs; or with `Contrastive` an input that is no pair, or a single one.
-        ModelError: the model lacks the head, or its maps take no part in the objective.
+            one that does not depend on the outputs, or gradients that are not finite; or with `Contrastive` an input
+            that is no pair, or a single one.
+        ModelError: the model lacks the head, the objective does not fit it, or its maps take no part in it.
 
     Examples:
         >>> from bertattn import Extractor, demo
@@ -133,24 +138,33 @@ def gradients(
         >>> one
         Gradients(AttentionTensor(signed_gradient: 6 layers x 12 heads, 5 x 5 tokens, float32 torch), loss=...)
     """
-    objective = checked_objective(objective)
-    _needs_gradients()
+    objective, batch_size = checked_objective(objective), checked_batch_size(batch_size)
+    check_extractor(ext)
+    check_model(objective, ext)
+    _check_mode(ext)
     kind, wanted = ext._kind(attention), layer_set(layers)
     forward = functools.partial(
-        ext._forward,
-        kind=kind,
-        layers=wanted,
-        losses=lambda outputs, items: losses_of(objective, outputs, items),
+        ext._forward, kind=kind, layers=wanted, losses=functools.partial(_losses, ext, objective)
     )
-    cropped = functools.partial(_cropped, ext, objective=objective, kind=kind, spacing=spacing)
+    step = f"gradients(objective={shown(objective)})"
     if isinstance(objective, Contrastive):
+        if batch_size < 2:
+            raise InputError("batch_size is how many pairs Contrastive compares, 2 or more, but is 1")
+        step = f"gradients(objective={shown(objective)}, batch_size={batch_size})"
         pairs = ext._read(inputs, _pairing(ext, kind, spacing), on_too_long, on_error, spacing)
-        items = _compared(pairs, forward, cropped, batch_size=checked_batch_size(batch_size), progress=progress)
+        cropped = functools.partial(_cropped, ext, objective=objective, step=step, kind=kind, spacing=spacing)
+        items = _compared(ext, pairs, forward, cropped, kind=kind, batch_size=batch_size, progress=progress)
         return GradientStream(items, pairs.skipped, pairs.truncated, 2 * pairs.total)
+    cropped = functools.partial(_cropped, ext, objective=objective, step=step, kind=kind, spacing=spacing)
     # With both sides, where there are two: the objective needs the target also for the maps of the encoder.
     whole: Kind = "cross" if ext._encoder_decoder else kind
 
     def ready(x: Any, truncate: bool) -> Prepared:
+        if ext._encoder_decoder and not isinstance(x, TextPair):
+            raise InputError(
+                "an encoder-decoder model is differentiated by what it makes of a source and a target: give "
+                f"TextPair(source, target), not {type(x).__name__}"
+            )
         return prepared_for(objective, ext._prepare(x, whole, truncate=truncate, spacing=spacing), ext)
 
     read = ext._read(inputs, ready, on_too_long, on_error, spacing)
@@ -211,9 +225,9 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
     The statistics are named "quantity/category/reduction/queries":
 
     - quantity: "gradient" is |dL / da|, "attention_x_gradient" the signed a dL / da.
-    - category of the key, the token attended to: "unmasked", all that are not to be predicted (the paper's "all
-      unmasked tokens"); "cls" and "sep"; "punctuation", tokens that are exactly "." or ","; "other", unmasked tokens
-      that are neither special nor punctuation.
+    - category of the key, the token attended to: "unmasked", all that are no masks and not to be predicted (the paper's
+      "all unmasked tokens"; with other objectives than `MaskedLM` all); "cls" and "sep"; "punctuation", tokens that are
+      exactly "." or ","; "other", unmasked tokens that are neither special nor punctuation.
     - reduction: "sum_queries" sums over queries and averages over the keys of the category, one number a token attended
       to; "mean_entries" averages over both (keys that a query cannot reach count, with 0). The paper does not say which
       it used, nor how its loss was reduced: only shapes and ratios between categories can be compared with its figure.
@@ -229,6 +243,9 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
     Returns:
         a dict of `[layer, head]`, float64, in units of the objective.
 
+    Raises:
+        ValidationError: no `Gradients`.
+
     Examples:
         >>> axis = Axis(["[CLS]", "yes", ".", "[SEP]"], roles=["cls", "mask", None, "sep"])
         >>> a = AttentionTensor(np.full((1, 1, 4, 4), 0.25), axis)
@@ -237,6 +254,10 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
         >>> found["gradient/sep/sum_queries/all"], found["attention_x_gradient/sep/mean_entries/predicted"]
         (array([[2.]]), array([[-0.125]]))
     """
+    if not isinstance(gradients, Gradients):
+        raise ValidationError(
+            f"importance is of what attribution.gradients gives, a Gradients, but got {type(gradients).__name__}"
+        )
     predicted = gradients.predicted
     rows = {"all": np.arange(len(gradients.gradient.queries))}
     rows["predicted"] = np.flatnonzero(predicted) if predicted is not None else np.arange(0)
@@ -299,14 +320,26 @@ def gradient_importance(
                 f"item {index} of the stream is a {type(item).__name__}, not Gradients; give gradients(ext, inputs, "
                 "objective=...)"
             )
-        return summary_of(item.magnitude, importance(item, include_special=include_special))
+        step = f"importance(include_special={include_special})"
+        return summary_of(item.magnitude._with(step=step), importance(item, include_special=include_special))
 
     return accumulated(stream, one, progress=progress, caller="gradient_importance")
 
 
-def _needs_gradients() -> None:
+def _check_mode(ext: Extractor) -> None:
     if torch.is_inference_mode_enabled():
         raise InputError("inside torch.inference_mode() no gradient can be computed; leave that block")
+    if any(parameter.is_inference() for parameter in ext._whole.parameters()):
+        raise ModelError("the model was made inside torch.inference_mode(), so it has no gradients; load it outside")
+
+
+def _losses(ext: Extractor, objective: Objective, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
+    _check_mode(ext)  # the stream may be read elsewhere than it was made
+    try:
+        return losses_of(objective, outputs, items)
+    except InputError as error:
+        error.add_note(f"at the input that begins {' '.join(items[0].axis.tokens[:8])!r}")
+        raise
 
 
 def _cropped(
@@ -317,11 +350,13 @@ def _cropped(
     /,
     *,
     objective: Objective,
+    step: str,
     kind: Kind,
     spacing: str,
     loss: int,
 ) -> Gradients:
     """The gradients of one input without padding; its loss is number `loss` of the batch."""
+    check_model(objective, ext)  # once more: of some models the first maps show whether they are causal
     labels = (item if item.target is None else item.target).labels
     if kind == "encoder" and item.target is not None:
         item, labels = dataclasses.replace(item, target=None), None
@@ -334,7 +369,7 @@ def _cropped(
             weights=slopes.weights,
             measure="signed_gradient",
             normalized=False,
-            step=f"gradients(objective={shown(objective)})",
+            step=step,
         ),
         float(losses[loss]),
         None if labels is None else np.array([label is not None for label in labels]),
@@ -365,30 +400,52 @@ def _pairing(ext: Extractor, kind: Kind, spacing: str) -> Any:
     return pair
 
 
-def _compared(read: Read[_Pair], forward: Any, cropped: Any, *, batch_size: int, progress: bool) -> Iterator[Gradients]:
+def _compared(
+    ext: Extractor, read: Read[_Pair], forward: Any, cropped: Any, *, kind: Kind, batch_size: int, progress: bool
+) -> Iterator[Gradients]:
     """Both passages of each pair, the pairs of a batch compared with each other."""
     with tqdm(total=read.total or None, disable=not progress, unit="pair", desc="gradients") as bar:
-        for pairs in _together(read.items, max(2, batch_size)):
+        for pairs in _together(read.items, batch_size):
             items = [pair.first for pair in pairs] + [pair.second for pair in pairs]
+            plain = functools.partial(ext._forward, kind=kind, layers=None)
+            if len({len(item.ids) for item in items}) > 1 and not ext._is_padding_harmless(items, kind, plain):
+                raise ModelError(
+                    f"padding changes the numbers of {ext._source.architecture}, so passages of different lengths "
+                    "cannot be compared in one batch, as Contrastive does; give passages of as many tokens each"
+                )
             batch = forward(items)
-            for number in range(len(pairs)):
-                for row in (number, number + len(pairs)):
-                    yield cropped(batch, row, items[row], loss=number)
-                bar.update()
+            found = [
+                cropped(batch, row, items[row], loss=number)
+                for number in range(len(pairs))
+                for row in (number, number + len(pairs))
+            ]
+            del batch  # before the next is made, or a slow consumer goes on
+            while found:
+                yield found.pop(0)
+                bar.update(0.5)
 
 
 def _together(pairs: Iterable[_Pair | None], size: int) -> Iterator[Sequence[_Pair]]:
-    """So many at a time; a single one that is left joins those before it, since it has nothing to be compared with."""
+    """So many at a time; a single one that is left joins those before it, since it has nothing to be compared with.
+
+    An error comes after the pairs that were read before it.
+    """
     batch: list[_Pair] = []
     full: list[_Pair] = []
-    for pair in pairs:
-        if pair is None:
-            continue
-        if len(batch) == size:
-            if full:
-                yield full
-            full, batch = batch, []
-        batch.append(pair)
+    try:
+        for pair in pairs:
+            if pair is None:
+                continue
+            if len(batch) == size:
+                if full:
+                    yield full
+                full, batch = batch, []
+            batch.append(pair)
+    except Exception:
+        for left in (full, batch):
+            if len(left) > 1:
+                yield left
+        raise
     if len(batch) == 1:
         full, batch = full + batch, []
     if len(full) == 1:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import hashlib
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -36,7 +38,8 @@ class MaskedLM:
 
     Args:
         share: of the ordinary tokens that are predicted.
-        most: of how many at most for each 128 tokens; None sets no limit.
+        most: how many at most for each 128 tokens, such as the 20 of BERT's code, which 15% never reach; None sets no
+            limit.
         seed: of the choice.
         reduction: "mean" over the tokens predicted, which is BERT's own loss (but for the 1e-5 that its code adds to
             their number), or "sum".
@@ -46,62 +49,24 @@ class MaskedLM:
 
     Examples:
         >>> MaskedLM(seed=1)
-        MaskedLM(share=0.15, most=20, seed=1, reduction='mean')
+        MaskedLM(share=0.15, most=None, seed=1, reduction='mean')
     """
 
     share: float = 0.15
-    most: int | None = 20
+    most: int | None = None
     seed: int = 0
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.share, int | float) or not 0 < self.share <= 1:
+        for name in ("share", "most", "seed"):
+            object.__setattr__(self, name, _arrays.plain(getattr(self, name)))
+        if type(self.share) not in (int, float) or not 0 < self.share <= 1:
             raise ValidationError(f"share is a share of the tokens, above 0 and at most 1, but is {self.share!r}")
         if self.most is not None and (type(self.most) is not int or self.most < 1):
             raise ValidationError(f"most must be a whole number from 1, or None for no limit, but is {self.most!r}")
         if type(self.seed) is not int or self.seed < 0:
             raise ValidationError(f"seed must be a whole number from 0, but is {self.seed!r}")
         _check_reduction(self.reduction)
-
-    def prepared(self, item: Prepared, ext: Extractor) -> Prepared:
-        """The input with some tokens hidden, the role "mask" at each token that is to be predicted.
-
-        Raises:
-            ModelError: the model or its tokenizer knows no masks.
-            InputError: there is no ordinary token.
-        """
-        mask = getattr(ext.tokenizer, "mask_token_id", None)
-        if mask is None or item.target is not None:
-            raise ModelError(
-                f"MaskedLM hides tokens, but {type(ext.tokenizer).__name__} has no mask token"
-                if mask is None
-                else "MaskedLM is for encoders; of an encoder-decoder model differentiate CausalLM(), its target's loss"
-            )
-        roles = item.axis.roles or (None,) * len(item.ids)
-        ordinary = [i for i, role in enumerate(roles) if role is None]
-        if not ordinary:
-            raise InputError("there is no token to hide: all are special ones or masks")
-        count = max(1, round(self.share * len(ordinary)))
-        if self.most is not None:
-            count = min(count, max(1, round(self.most * len(item.ids) / 128)))
-        rng = np.random.default_rng([self.seed, *item.ids])
-        chosen = sorted(rng.permutation(ordinary)[:count].tolist())
-        fates = rng.random(count)
-        others = rng.choice(_ordinary_ids(ext.tokenizer), count)
-        ids, tokens, hidden = list(item.ids), list(item.axis.tokens), list(roles)
-        labels: list[int | None] = [None] * len(ids)
-        for place, fate, other in zip(chosen, fates, others.tolist(), strict=True):
-            labels[place] = ids[place]
-            hidden[place] = "mask"
-            if fate < 0.9:
-                ids[place] = mask if fate < 0.8 else other
-                tokens[place] = str(ext.tokenizer.convert_ids_to_tokens(ids[place]))
-        axis = dataclasses.replace(item.axis, tokens=tuple(tokens), roles=tuple(hidden))
-        return dataclasses.replace(item, ids=tuple(ids), axis=axis, labels=tuple(labels))
-
-    def losses(self, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
-        """The loss of each input, `[batch]`."""
-        return _token_losses(outputs, [item.labels or () for item in items], self.reduction, "MaskedLM", "masked_lm")
 
 
 @dataclass(frozen=True)
@@ -124,28 +89,6 @@ class CausalLM:
 
     def __post_init__(self) -> None:
         _check_reduction(self.reduction)
-
-    def prepared(self, item: Prepared, ext: Extractor) -> Prepared:
-        """The input with the next token as the one to be predicted at each.
-
-        Raises:
-            ModelError: the model sees the tokens that it is to predict.
-            InputError: there is a single token.
-        """
-        if item.target is not None:
-            return dataclasses.replace(item, target=self.prepared(item.target, ext))
-        if ext._causal is False and not ext._encoder_decoder:
-            raise ModelError(
-                f"CausalLM predicts the next token, which {ext._source.architecture} sees; use MaskedLM() for encoders"
-            )
-        if len(item.ids) < 2:
-            raise InputError("there is a single token, so no next one to predict")
-        return dataclasses.replace(item, labels=(*item.ids[1:], None))
-
-    def losses(self, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
-        """The loss of each input, `[batch]`."""
-        labels = [(item.target or item).labels or () for item in items]
-        return _token_losses(outputs, labels, self.reduction, "CausalLM", "causal_lm")
 
 
 @dataclass(frozen=True)
@@ -177,38 +120,19 @@ class Contrastive:
         if self.pooling not in ("mean", "first"):
             raise ValidationError(f"pooling must be 'mean' or 'first', but is {self.pooling!r}")
 
-    def losses(self, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
-        """The loss of each pair, `[batch / 2]`, of inputs that are all first passages, then all second ones.
-
-        Raises:
-            ModelError: the model gives no hidden states.
-        """
-        states = getattr(outputs, "last_hidden_state", None)
-        if states is None:
-            raise ModelError(
-                "Contrastive compares hidden states, but the model, with its head, gives none; load it without one: "
-                "Extractor.from_pretrained(name)"
-            )
-        states = states.to(torch.promote_types(states.dtype, torch.float32))
-        if self.pooling == "first":
-            pooled = states[:, 0]
-        else:
-            pooled = torch.stack([row[: len(item.ids)].mean(0) for row, item in zip(states, items, strict=True)])
-        first, second = functional.normalize(pooled, dim=-1).chunk(2)
-        similar = self.scale * first @ second.T
-        partners = torch.arange(len(similar), device=similar.device)
-        one, other = (functional.cross_entropy(s, partners, reduction="none") for s in (similar, similar.T))
-        return (one + other) / 2
-
 
 def own_objective(ext: Extractor, /) -> MaskedLM | CausalLM | None:
     """The objective that the model's head was trained for; None where it has no language-modelling head.
+
+    Raises:
+        ModelError: no extractor.
 
     Examples:
         >>> from bertattn import Extractor, demo
         >>> own_objective(Extractor.from_pretrained(demo.model_path())) is None
         True
     """
+    check_extractor(ext)
     if getattr(ext._whole, "get_output_embeddings", lambda: None)() is None:
         return None
     masks = getattr(ext.tokenizer, "mask_token_id", None) is not None and not ext._causal
@@ -216,30 +140,74 @@ def own_objective(ext: Extractor, /) -> MaskedLM | CausalLM | None:
 
 
 def shown(objective: Objective) -> str:
-    """The objective in words, for the record."""
+    """The objective in words, for the record; a function by its name and its source."""
     if isinstance(objective, MaskedLM | CausalLM | Contrastive):
         return repr(objective)
-    return getattr(objective, "__name__", None) or type(objective).__name__
+    name = getattr(objective, "__name__", None) or type(objective).__name__
+    try:
+        source = inspect.getsource(objective if inspect.isroutine(objective) else type(objective))
+    except (OSError, TypeError):  # typed at a prompt, or compiled
+        return name
+    return f"{name}, source {hashlib.sha256(source.encode()).hexdigest()[:12]}"
+
+
+def check_model(objective: Objective, ext: Extractor) -> None:
+    """Refuse an objective that does not fit what the model is, as far as that is known.
+
+    Raises:
+        ModelError: it does not fit.
+    """
+    architecture = ext._source.architecture
+    if isinstance(objective, CausalLM) and ext._causal is False and not ext._encoder_decoder:
+        raise ModelError(f"CausalLM predicts the next token, which {architecture} sees; use MaskedLM() for encoders")
+    if isinstance(objective, MaskedLM) and ext._causal and not ext._encoder_decoder:
+        raise ModelError(
+            f"MaskedLM predicts a hidden token from both sides, but {architecture} sees only one; use CausalLM() for "
+            "decoders"
+        )
+    if isinstance(objective, Contrastive) and ext._encoder_decoder:
+        raise ModelError(
+            f"Contrastive compares passages by an encoder, but {architecture} is an encoder-decoder model; give an "
+            "Extractor of its encoder alone"
+        )
 
 
 def prepared_for(objective: Objective, item: Prepared, ext: Extractor) -> Prepared:
-    """The input as the objective needs it."""
-    return objective.prepared(item, ext) if isinstance(objective, MaskedLM | CausalLM) else item
+    """The input as the objective needs it.
+
+    Raises:
+        ModelError: the model or its tokenizer knows no masks, where some are needed.
+        InputError: there is nothing to predict.
+    """
+    if isinstance(objective, MaskedLM):
+        return _masked(objective, item, ext)
+    return _shifted(item) if isinstance(objective, CausalLM) else item
 
 
 def losses_of(objective: Objective, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
     """The losses `[batch]` of the outputs; of a function of the outputs its one number.
 
     Raises:
-        InputError: the function fails.
+        InputError: the function fails, or gives no single number.
         ModelError: the model lacks the head that the objective needs.
     """
-    if isinstance(objective, MaskedLM | CausalLM | Contrastive):
-        return objective.losses(outputs, items)
+    if isinstance(objective, MaskedLM):
+        return _token_losses(outputs, [item.labels or () for item in items], objective, head="masked_lm")
+    if isinstance(objective, CausalLM):
+        labels = [(item.target or item).labels or () for item in items]
+        return _token_losses(outputs, labels, objective, head="causal_lm")
+    if isinstance(objective, Contrastive):
+        return _contrasted(objective, outputs, items)
+    name = getattr(objective, "__name__", type(objective).__name__)
     try:
-        return objective(outputs)
+        value = objective(outputs)
     except Exception as error:
-        raise InputError(f"the objective {shown(objective)} failed: {type(error).__name__}: {error}") from error
+        raise InputError(f"the objective {name} failed: {type(error).__name__}: {error}") from error
+    if isinstance(value, torch.Tensor) and value.numel() != 1:
+        raise InputError(
+            f"the objective {name} must give one number, a tensor of shape (), but gave shape {tuple(value.shape)}"
+        )
+    return value
 
 
 def checked_objective(objective: object) -> Objective:
@@ -258,6 +226,18 @@ def checked_objective(objective: object) -> Objective:
     return objective
 
 
+def check_extractor(ext: object) -> None:
+    """Refuse what is none.
+
+    Raises:
+        ModelError: it is none.
+    """
+    if not isinstance(ext, Extractor):
+        raise ModelError(
+            f"ext must be an Extractor, but is {type(ext).__name__}; make one: Extractor(model, tokenizer)"
+        )
+
+
 def _check_reduction(reduction: object) -> None:
     if reduction not in ("mean", "sum"):
         raise ValidationError(f"reduction must be 'mean' or 'sum', but is {reduction!r}")
@@ -268,17 +248,78 @@ def _ordinary_ids(tokenizer: Any) -> _arrays.Numpy:
     return np.setdiff1d(np.arange(len(tokenizer)), tokenizer.all_special_ids)
 
 
+def _masked(objective: MaskedLM, item: Prepared, ext: Extractor) -> Prepared:
+    """The input with some tokens hidden, and the role "mask" at each token that is to be predicted."""
+    mask = getattr(ext.tokenizer, "mask_token_id", None)
+    if item.target is not None:
+        raise ModelError(
+            "MaskedLM is for encoders; of an encoder-decoder model differentiate CausalLM(), its target's loss"
+        )
+    if mask is None:
+        raise ModelError(f"MaskedLM hides tokens, but {type(ext.tokenizer).__name__} has no mask token")
+    roles = item.axis.roles or (None,) * len(item.ids)
+    ordinary = [i for i, role in enumerate(roles) if role is None]
+    if not ordinary:
+        raise InputError("there is no token to hide: all are special ones or masks")
+    count = max(1, round(objective.share * len(ordinary)))
+    if objective.most is not None:
+        count = min(count, max(1, round(objective.most * len(item.ids) / 128)))
+    rng = np.random.default_rng([objective.seed, *item.ids])
+    chosen = sorted(rng.permutation(ordinary)[:count].tolist())
+    fates = rng.random(count)
+    others = rng.choice(_ordinary_ids(ext.tokenizer), count)
+    ids, tokens, hidden = list(item.ids), list(item.axis.tokens), list(roles)
+    labels: list[int | None] = [None] * len(ids)
+    for place, fate, other in zip(chosen, fates, others.tolist(), strict=True):
+        labels[place] = ids[place]
+        hidden[place] = "mask"
+        if fate < 0.9:
+            ids[place] = mask if fate < 0.8 else other
+            tokens[place] = str(ext.tokenizer.convert_ids_to_tokens(ids[place]))
+    axis = dataclasses.replace(item.axis, tokens=tuple(tokens), roles=tuple(hidden))
+    return dataclasses.replace(item, ids=tuple(ids), axis=axis, labels=tuple(labels))
+
+
+def _shifted(item: Prepared) -> Prepared:
+    """The input with the next token as the one to be predicted at each; a target has them from its being shifted."""
+    if item.target is not None:
+        return item
+    if len(item.ids) < 2:
+        raise InputError("there is a single token, so no next one to predict")
+    return dataclasses.replace(item, labels=(*item.ids[1:], None))
+
+
+def _contrasted(objective: Contrastive, outputs: Any, items: Sequence[Prepared]) -> torch.Tensor:
+    """The loss of each pair, `[batch / 2]`, of inputs that are all first passages, then all second ones."""
+    states = getattr(outputs, "last_hidden_state", None)
+    if states is None:
+        raise ModelError(
+            "Contrastive compares hidden states, but the model, with its head, gives none; load it without one: "
+            "Extractor.from_pretrained(name)"
+        )
+    states = states.to(torch.promote_types(states.dtype, torch.float32))
+    if objective.pooling == "first":
+        pooled = states[:, 0]
+    else:
+        pooled = torch.stack([row[: len(item.ids)].mean(0) for row, item in zip(states, items, strict=True)])
+    first, second = functional.normalize(pooled, dim=-1).chunk(2)
+    similar = objective.scale * first @ second.T
+    partners = torch.arange(len(similar), device=similar.device)
+    one, other = (functional.cross_entropy(s, partners, reduction="none") for s in (similar, similar.T))
+    return (one + other) / 2
+
+
 def _token_losses(
-    outputs: Any, labels: Sequence[Sequence[int | None]], reduction: Reduction, name: str, head: str
+    outputs: Any, labels: Sequence[Sequence[int | None]], objective: MaskedLM | CausalLM, *, head: str
 ) -> torch.Tensor:
-    """The mean or sum of -log p(label) for each input."""
+    """The mean or sum of -log p(label) for each input, `[batch]`."""
     logits = getattr(outputs, "logits", None)
     size = max(label for row in labels for label in row if label is not None) + 1
     if logits is None or logits.ndim != 3 or logits.shape[-1] < size:
         found = "none" if logits is None else f"{list(logits.shape)}"
         raise ModelError(
-            f"{name} needs a model that gives each token of the vocabulary a score, but the scores of this one are "
-            f"{found}; load its language-modelling head: Extractor.from_pretrained(name, head={head!r})"
+            f"{type(objective).__name__} needs a model that gives each token of the vocabulary a score, but the scores "
+            f"of this one are {found}; load its language-modelling head: Extractor.from_pretrained(name, head={head!r})"
         )
     places = [(row, i, label) for row, own in enumerate(labels) for i, label in enumerate(own) if label is not None]
     rows, positions, wanted = torch.tensor(places, device=logits.device).T
@@ -287,4 +328,4 @@ def _token_losses(
         chosen.to(torch.promote_types(chosen.dtype, torch.float32)), wanted, reduction="none"
     )
     total = each.new_zeros(len(labels)).index_add(0, rows, each)
-    return total / rows.bincount(minlength=len(labels)) if reduction == "mean" else total
+    return total / rows.bincount(minlength=len(labels)) if objective.reduction == "mean" else total

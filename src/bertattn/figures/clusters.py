@@ -232,7 +232,8 @@ def _points(function: str, embedding: Any) -> Numpy:
 def _caption(embedding: HeadEmbedding) -> str:
     dimensions = np.shape(embedding.coordinates)[1]
     shown = f", dimensions 1 and 2 of {dimensions}" if dimensions > 2 else ""
-    return f"{len(embedding.names)} heads, {embedding.method} MDS{shown}, stress-1 {embedding.stress:.2f}"
+    stress = "all distances 0" if np.isnan(embedding.stress) else f"stress-1 {embedding.stress:.2f}"
+    return f"{len(embedding.names)} heads, {embedding.method} MDS{shown}, {stress}"
 
 
 def _draw_map(ax: Axes, embedding: HeadEmbedding, points: Numpy, color_by: Any) -> None:
