@@ -18,7 +18,7 @@ from typing import Any
 
 import bench
 import chromium
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, Page
 
 import bertattn as ba
 from bertattn import demo, views
@@ -52,12 +52,15 @@ def maps(extractor: ba.Extractor, tokens: int) -> ba.AttentionTensor:
     return bench.twice(attention)
 
 
-def hovered(page: Any) -> Iterator[tuple[float, float]]:
-    """Down the left side of the picture and up its right side, where the tokens are."""
-    height = VIEWPORT["height"]
+def down_the_picture(page: Page, kind: str) -> Iterator[tuple[float, float]]:
+    """From the first query to the last on the screen, or across the small pictures of heads."""
+    picture = page.locator(".stage" if kind == "head" else ".board")
+    box = picture.bounding_box()
+    if box is None:
+        raise SystemExit(f"the {kind} view shows no picture")
+    across = 20 if kind == "head" else box["width"] / 2
     for number in range(MOVES):
-        share = number / MOVES
-        yield page["left"] + 8 + share, height * (0.35 + 0.6 * share)
+        yield box["x"] + across, box["y"] + 4 + (box["height"] - 8) * number / MOVES
 
 
 def row(browser: Browser, attention: ba.AttentionTensor, kind: str, *, rounds: int, folder: Path) -> dict[str, Any]:
@@ -72,7 +75,7 @@ def row(browser: Browser, attention: ba.AttentionTensor, kind: str, *, rounds: i
         context = browser.new_context(viewport=VIEWPORT, offline=True)
         page = context.new_page()
         shown.append(chromium.picture_seconds(page, path))
-        frames += chromium.frame_milliseconds(page, hovered(page))
+        frames += chromium.frame_milliseconds(page, down_the_picture(page, kind))
         context.close()
     measured = {
         "megabytes": path.stat().st_size / 1e6,

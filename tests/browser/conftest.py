@@ -45,7 +45,7 @@ class Opener:
         self.watch(context, page, path.as_uri())
         page.goto(path.as_uri())
         if ready:
-            page.wait_for_selector(READY, state="attached", timeout=60_000)
+            page.wait_for_selector(READY, state="attached", timeout=20_000)
         return page
 
     def watch(self, context: BrowserContext, page: Page, address: str) -> None:

@@ -27,8 +27,10 @@ def drawn(page) -> float:
     """How much of its canvases is not empty, in pixels."""
     found: float = page.evaluate(
         """() => [...document.querySelectorAll("canvas")].filter((c) => c.width && c.height).reduce((sum, canvas) => {
-          const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
-          for (let n = 3; n < data.length; n += 4) if (data[n] > 8) sum += 1;
+          const copy = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d", { willReadFrequently: true });
+          copy.drawImage(canvas, 0, 0);
+          const { data } = copy.getImageData(0, 0, canvas.width, canvas.height);
+          for (let n = 3; n < data.length; n += 4) if (data[n]) sum += 1;
           return sum;
         }, 0)"""
     )
@@ -57,6 +59,28 @@ def test_weights_are_read_back_within_the_stated_error(kind: str, opened) -> Non
     assert f"at most {error:#.2g}" in shown
 
 
+def test_the_policy_forbids_the_network_and_other_scripts(kind: str, opened) -> None:
+    page = opened(zoo.view(kind, ["one", "two", "three"]))
+    outcome = page.evaluate(
+        """async () => {
+          const image = document.createElement("img");
+          image.src = "https://example.org/x.png";
+          const script = document.createElement("script");
+          script.textContent = "window.intruder = true";
+          const late = document.createElement("button");
+          late.setAttribute("onclick", "window.intruder = true");
+          document.body.append(image, script, late);
+          late.click();
+          const fetched = await fetch("https://example.org/").then(() => "fetched", () => "refused");
+          return [fetched, window.intruder ?? "no intruder"];
+        }"""
+    )
+    assert outcome == ["refused", "no intruder"]
+    seen, opened.faults = opened.faults, []
+    assert sum("Content Security Policy" in fault for fault in seen) >= 4, seen
+    assert not [fault for fault in seen if fault.startswith("asks for")]
+
+
 def test_hostile_tokens_are_text(kind: str, opened, tmp_path: Path) -> None:
     view = zoo.view(kind, zoo.HOSTILE)
     page = opened(view)
@@ -71,11 +95,10 @@ def test_hostile_tokens_are_text(kind: str, opened, tmp_path: Path) -> None:
     titles = [item.get_attribute("title") for item in page.locator("[role=option]").all()]
     assert "<script>alert(1)</script>" in titles
     assert "x" * 1000 in titles
-    for item in page.locator("[role=option]").all()[: len(zoo.HOSTILE)]:
-        item.hover()
+    page.locator("[role=option]").first.hover()
     settle(page)
     assert page.locator("script").count() == view.html.count("<script")
-    assert page.locator("img, b, object, embed, iframe").count() == 0
+    assert page.locator("img, object, embed, iframe").count() == 0
     root = svg(saved(page, "SVG", tmp_path))
     assert not [element for element in root.iter() if element.tag.endswith(("script", "img"))]
     assert any("</script>" in text for text in texts(root))
@@ -187,6 +210,19 @@ def notebook_page(views: list[HTMLView], path: Path) -> Path:
     return path
 
 
+def test_pointing_at_a_token_moves_nothing(kind: str, opened) -> None:
+    """What is said of a token must not push the tokens from under the mouse."""
+    page = opened(zoo.view(kind, ["x" * 40 + str(i) for i in range(12)]), width=700)
+    if kind == "model":
+        page.get_by_role("button", name="head 1-1").click()
+    options = page.locator("[role=option]")
+    before = options.first.bounding_box()
+    for number in (0, 5, 13):
+        options.nth(number).hover(timeout=3000)
+        settle(page)
+        assert options.first.bounding_box() == before
+
+
 def test_two_views_in_one_page_do_not_disturb_each_other(kind: str, opened, tmp_path: Path) -> None:
     axis = ["one", "two", "three"]
     page = opened(notebook_page([zoo.view(kind, axis), zoo.view("head", axis)], tmp_path / "two.html"), height=1800)
@@ -212,14 +248,14 @@ def test_an_executed_notebook_as_html_shows_both(opened, tmp_path: Path) -> None
     from nbclient import NotebookClient
     from nbconvert import HTMLExporter
 
-    cells = [
-        "import numpy as np\nfrom bertattn import AttentionTensor\nfrom bertattn.views import head_view, model_view\n"
-        "a = AttentionTensor(np.full((2, 2, 3, 3), 1 / 3), ['one', 'two', 'three'])",
-        "head_view(a)",
-        "model_view(a)",
-    ]
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    made = """import numpy as np
+from bertattn import AttentionTensor
+from bertattn.views import head_view, model_view
+a = AttentionTensor(np.full((2, 2, 3, 3), 1 / 3), ["one", "two", "three"])"""
+    cells = [nbformat.v4.new_code_cell(source) for source in (made, "head_view(a)", "model_view(a)")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
     NotebookClient(notebook, timeout=120).execute()
+    # Without the scripts that nbconvert would load for other outputs.
     exporter = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="")
     body, _ = exporter.from_notebook_node(notebook)
     path = tmp_path / "notebook.html"
@@ -231,5 +267,3 @@ def test_an_executed_notebook_as_html_shows_both(opened, tmp_path: Path) -> None
         frame.wait_for_selector("html[data-ready=true]", state="attached")
         assert frame.evaluate("async () => await bertattn.weight(1, 1, 2, 2)") == pytest.approx(1 / 3, abs=1e-3)
         assert drawn(frame) > 100
-    # nbconvert's own page asks for scripts that it does without; the views' frames ask for nothing.
-    opened.faults = [fault for fault in opened.faults if "srcdoc" in fault]

@@ -71,7 +71,7 @@ def test_lines_are_where_the_weights_are(opened) -> None:
     assert ask(page, "drawn()")["lines"] == 8
     assert opacity(page, 3, 3, BLUE) == pytest.approx(1, abs=0.1)
     assert opacity(page, 3, 0, VERMILION) == pytest.approx(1, abs=0.1)
-    x, y, _ = line(page, 1, 3, share=0.4)  # a weight of 0, away from the lines of others
+    x, y, _ = line(page, 1, 3, share=0.6)  # a weight of 0, away from the lines of others
     assert np.abs(pixels(page)[round(y), round(x)] - 255).max() < 3
     before = pixels(page)
     page.get_by_role("button", name="1", exact=True).click()

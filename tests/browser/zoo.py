@@ -9,10 +9,7 @@ import torch
 
 from bertattn import AttentionTensor, Axis, Sentence
 from bertattn.extract import Capture
-from bertattn.views import HTMLView
-from bertattn.views.head import head_view
-from bertattn.views.model import model_view
-from bertattn.views.neuron import neuron_view
+from bertattn.views import HTMLView, head_view, model_view, neuron_view
 
 # What would run if a page took it for markup, and what would disturb the text around it.
 HOSTILE = (
@@ -82,11 +79,12 @@ def known() -> AttentionTensor:
     return AttentionTensor(np.stack([own, first])[None], Axis(["one", "two", "three", "four"]))
 
 
-def capture(axis: Any, *, layers: int = 2, heads: int = 2, dimension: int = 8, seed: int = 0) -> Capture:
-    """Random queries and keys, with the attention they make."""
+def capture(axis: Any, *, layers: int = 2, heads: int = 2, dimension: int = 8, signs: bool = False) -> Capture:
+    """Random queries (or their signs) and keys, with the attention they make."""
     axis = axis if isinstance(axis, Axis) else Axis(axis)
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     query, key = (torch.randn(layers, heads, len(axis), dimension, generator=generator) for _ in range(2))
+    query = query.sign() if signs else query
     scaling = dimension**-0.5
     weights = torch.softmax(scaling * query @ key.transpose(-1, -2), -1)
     kept: dict[str, Any] = {"bias": (None,) * layers, "softcap": (None,) * layers}

@@ -26,8 +26,10 @@ from bertattn.tensor import AttentionTensor, Axis
 
 ZERO: Final = 128  # the code of 0 among signed numbers
 TITLE_WORDS: Final = 6
+TITLE_WORD: Final = 24  # characters
 MOST_PARTS: Final = 3
 LEAST_LEVELS: Final = 15
+SINGLE: Final = 2.0**-23  # of the size of a number: what single precision may add to an error
 REPEATING: Final = 2.0  # bits a code, below which much repeats
 
 
@@ -130,7 +132,7 @@ def default_title(kind: str, attention: AttentionTensor, /) -> str:
     """ "Head view: The common swift spends most of …", which tells the views of one notebook apart."""
     axis = attention.queries
     tokens = [t for t, special in zip(axis_payload(axis)["tokens"], axis.special, strict=True) if not special]
-    words = list(axis.words or tokens)
+    words = [word if len(word) <= TITLE_WORD else word[: TITLE_WORD - 1] + "…" for word in axis.words or tokens]
     begun = " ".join(words[:TITLE_WORDS]) + (" …" if len(words) > TITLE_WORDS else "")
     return f"{kind}: {begun}" if begun else kind
 
@@ -194,11 +196,10 @@ def _coded(weights: Numpy, *, signed: bool, bits: float) -> tuple[dict[str, Any]
     if excess > 0:  # with half as many levels a code takes a bit less
         levels = max(LEAST_LEVELS, int(levels / 2**excess))
         codes = _rounded(root, levels, zero)
-    steps = (np.arange(256, dtype=np.float32) - zero) / np.float32(levels)
-    table = np.float32(top) * steps * np.abs(steps)
-    difference = table[codes]
+    steps = (np.arange(256) - zero) / levels
+    difference = (top * steps * np.abs(steps)).astype(np.float32)[codes]  # as the page computes it
     difference -= exact
-    error = max(float(difference.max()), -float(difference.min()))
+    error = max(float(difference.max()), -float(difference.min())) + top * SINGLE
     return {"top": top, "levels": levels, "empty": empty.tolist(), "error": error}, codes
 
 

@@ -1,8 +1,8 @@
-"""The model view: every head of every layer at a glance (Vig 2019), sorted and coloured by what is known of the heads.
+"""The model view: every head at a glance (Vig 2019), sorted and coloured by what is known of the heads.
 
-The page draws each head small, as lines from queries (left) to keys (right) or as a matrix, and one of them large. Where
-a text has more tokens than a small picture has rows, neighbours share one: weights of distributions are summed over the
-keys and averaged over the queries that share a row, of other measures the largest in size is drawn.
+The page draws each head small, as lines from queries (left) to keys (right) or as a matrix, and one of them large.
+Where a text has more tokens than a small picture has rows, neighbours share one: weights of distributions are summed
+over the keys and averaged over the queries that share a row, of other measures the largest in size is drawn.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["model_view"]
 
-HEIGHT = 800
-
 
 def model_view(
     attention: AttentionTensor | Sequence[AttentionTensor] | Mapping[str, AttentionTensor],
@@ -45,6 +43,8 @@ def model_view(
     Heads are sorted and coloured by any statistic. Two are always there, means over the queries: the entropy, in nats,
     and the largest weight; of measures that are no distributions the entropy of |w| / sum |w| and the largest |w|.
 
+    With several tensors `statistic` and `clusters` are mappings from the names of those to what belongs to each.
+
     Args:
         attention: weights of any measure; or up to three tensors of one model, such as those of its encoder, its
             decoder and its cross-attention, named by the keys of a mapping or by their sources.
@@ -54,18 +54,16 @@ def model_view(
         title: of the page; None makes one of the first words.
         height: of the frame in a notebook, in pixels.
 
-    With several tensors `statistic` and `clusters` are mappings from the names of those to what belongs to each.
-
     Raises:
-        ValidationError: no tensor or too many, a statistic that is not one number for each layer and head, or one of a name that is
-            taken.
+        ValidationError: no tensor or too many; a statistic that is not one number for each layer and head, or has a
+            name that is taken.
         SelectionError: a summary or clusters that lack a head of the tensor.
 
     Examples:
-        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), ["[CLS]", "a", "b", "[SEP]"])
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), ["one", "two", "three", "four"])
         >>> view = model_view(a, statistic={"accuracy": np.linspace(0, 1, 6).reshape(2, 3)})
         >>> "https:" in view.html, view.title
-        (False, 'Model view: a b')
+        (False, 'Model view: one two three four')
     """
     named = named_tensors("model_view", attention)
     parts, blocks = [], {}
@@ -97,8 +95,8 @@ def _own(option: str, given: Any, name: str, named: Mapping[str, AttentionTensor
         return given
     if not isinstance(given, Mapping) or not set(given) <= set(named):
         raise ValidationError(
-            f"there are several tensors, so {option} is a mapping from their names ({', '.join(named)}) to what belongs "
-            f"to each, but is {given!r:.60}"
+            f"there are several tensors, so {option} is a mapping from their names ({', '.join(named)}) to what "
+            f"belongs to each, but is {given!r:.60}"
         )
     return given.get(name)
 
@@ -119,7 +117,7 @@ def _statistics(attention: AttentionTensor, given: Any) -> dict[str, Numpy]:
 
 @mean_over_queries
 def entropy_of_sizes(attention: AttentionTensor) -> Numpy:
-    """How far a row's weights are spread, whatever their sign: the entropy of |w| / sum |w| in nats; NaN without any."""
+    """How far a row's weights are spread, whatever their sign: the entropy of |w| / sum |w|, in nats."""
     sizes = np.abs(_arrays.float64(_arrays.to_numpy(attention.weights)))
     total = sizes.sum(-1, keepdims=True)
     shares = sizes / np.where(total > 0, total, np.nan)

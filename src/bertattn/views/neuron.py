@@ -36,6 +36,8 @@ MASKED = -1e4
 HALF_TOLERANCE = 1e-3
 # How far the weights made of exact vectors may be from the model's: the model works in single precision.
 MODEL_TOLERANCE = 1e-3
+# What weights computed here in single precision may be off those that the page computes in double.
+SINGLE = 1e-6
 REMEDY = "make it with ext.capture(x, what=('query', 'key'))"
 
 
@@ -54,7 +56,7 @@ def neuron_view(
 
     The query vector, the key vectors, their element-wise product (unscaled), q . k, the same scaled, capped where the
     model caps it, with what the model adds to it, and the softmax: methods.md B.1. Queries and keys are those after any
-    rotation; a position bias or a mask stands in a column of its own. So the products of a row sum to q . k and the
+    rotation; a position bias has a column of its own, keys behind a mask are left out. So the products of a row sum to q . k and the
     softmax is the attention of the capture, within the error that the page states: vectors are rounded to half
     precision, or to single precision in layers where that would move a weight by more than 0.001.
 
@@ -63,7 +65,7 @@ def neuron_view(
             decoder and its cross-attention, named by the keys of a mapping or by what they are.
         layer, head: what is shown first, counted from 0; "8-10" (counted from 1) or (7, 9) for `head` names both.
         layers, heads: which the page holds, counted from 0; None holds all.
-        title: of the page; None makes one from the model's name.
+        title: of the page; None makes one from the text's first words.
         height: of the frame in a notebook, in pixels.
 
     Raises:
@@ -190,14 +192,14 @@ def _layer(capture: Any, place: int, heads: list[int], kept: Arrays) -> dict[str
     sinks = None if attention.normalized else _sinks(logits, truth)
     if not (off := float(np.abs(_softmax(logits, sinks) - truth).max())) <= MODEL_TOLERANCE:
         raise ModelError(
-            f"layer {attention.layers[place] + 1} has weights that are {off:.2g} off the softmax of its scaled products "
-            "of query and key, so the neuron view would not show what the model does; head_view shows the weights"
+            f"layer {attention.layers[place] + 1} has weights that are {off:.2g} off the softmax of its scaled "
+            "products of query and key, so this view would not show what the model does; head_view shows the weights"
         )
     for kind in ("float16", "float32"):
         with np.errstate(over="ignore", invalid="ignore"):  # what half precision cannot hold is kept in single
-            q, k, b = (None if x is None else x.astype(kind) for x in (query, key, bias))
+            q, k, b = query.astype(kind), key.astype(kind), None if bias is None else bias.astype(kind)
             made = _softmax(_logits(q, k, b, mask, scaling, cap), sinks)
-        error = float(np.abs(made - truth).max())
+        error = float(np.abs(made - truth).max()) + SINGLE
         if error <= HALF_TOLERANCE:
             break
     return {
@@ -226,7 +228,7 @@ def _bias_and_mask(added: Any, heads: list[int]) -> tuple[Numpy | None, Numpy | 
 def _logits(
     query: Numpy, key: Numpy, bias: Numpy | None, mask: Numpy | None, scaling: float, cap: float | None
 ) -> Numpy:
-    """`[head, query, key]` as the page computes them, but in single precision like the model; -inf where the mask is."""
+    """`[head, query, key]` as the page computes them, in single precision like the model; -inf where the mask is."""
     logits: Numpy = query.astype(np.float32) @ key.astype(np.float32).transpose(0, 2, 1)
     logits *= np.float32(scaling)
     if cap is not None:

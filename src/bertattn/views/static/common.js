@@ -11,7 +11,8 @@ function el(tag, options = {}, ...children) {
     if (value === null || value === undefined) continue;
     if (name === "class") element.className = value;
     else if (name === "text") element.textContent = value;
-    else if (name === "on") for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
+    else if (name === "on")
+      for (const [event, listener] of Object.entries(value)) element.addEventListener(event, listener);
     else element.setAttribute(name, String(value));
   }
   element.append(...children.filter((child) => child !== null));
@@ -24,6 +25,7 @@ const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\p{Bidi_Control}\u00ad\u200b\u206
 /** A token's whole text, with what cannot be seen, or turns other text around, spelt out: ⟨U+202E⟩. */
 function whole(token) {
   if (token === "") return "⟨empty⟩";
+  if (/^ +$/.test(token)) return token.replaceAll(" ", "␣");
   return token.replace(UNSEEN, (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
 }
 
@@ -39,6 +41,10 @@ function tokenElement(tag, token, options = {}) {
   return el(tag, { dir: "auto", title: whole(token), text: shown(token), ...options, class: classes });
 }
 
+/** Where the view stands. */
+const main = el("main");
+document.body.append(main);
+
 const speaker = el("div", { class: "hidden-text", role: "status", "aria-live": "polite" });
 document.body.append(speaker);
 
@@ -49,27 +55,48 @@ function announce(text) {
 
 let controls = 0;
 
+function newId() {
+  controls += 1;
+  return `control-${controls}`;
+}
+
+/** A row of controls with a name. */
+function group(label, ...children) {
+  return el(
+    "span",
+    { class: "control", role: "group", "aria-label": label },
+    el("span", { class: "name", text: label }),
+    ...children,
+  );
+}
+
 /** Labelled controls; each is an element with `set(value)`, which changes what it shows without calling back. */
 const control = {
   select(label, choices, value, changed) {
-    const id = `control-${(controls += 1)}`;
+    const id = newId();
     const select = el("select", { id, on: { change: () => changed(choices[select.selectedIndex].value) } });
     for (const choice of choices) select.append(el("option", { text: choice.label }));
     const made = el("span", { class: "control" }, el("label", { class: "name", for: id, text: label }), select);
-    made.set = (wanted) => (select.selectedIndex = choices.findIndex((choice) => choice.value === wanted));
+    made.set = (wanted) => {
+      select.selectedIndex = choices.findIndex((choice) => choice.value === wanted);
+    };
     made.set(value);
     return made;
   },
   checkbox(label, checked, changed) {
     const input = el("input", { type: "checkbox", on: { change: () => changed(input.checked) } });
     const made = el("label", { class: "control" }, input, label);
-    made.set = (wanted) => (input.checked = wanted);
-    made.enable = (wanted) => (input.disabled = !wanted);
+    made.set = (wanted) => {
+      input.checked = wanted;
+    };
+    made.enable = (wanted) => {
+      input.disabled = !wanted;
+    };
     made.set(checked);
     return made;
   },
   slider(label, { min = 0, max = 100, step = 1, value, format = String }, changed) {
-    const id = `control-${(controls += 1)}`;
+    const id = newId();
     const output = el("output", { for: id });
     const input = el("input", { type: "range", id, min, max, step, on: { input: () => changed(shownValue()) } });
     const shownValue = () => {
@@ -87,49 +114,51 @@ const control = {
   },
   /** One of several. */
   buttons(label, choices, value, changed) {
-    const made = el("span", { class: "control", role: "group", "aria-label": label }, el("span", { class: "name", text: label }));
-    const buttons = choices.map((choice) =>
-      el("button", { type: "button", text: choice.label, title: choice.title, on: { click: () => (made.set(choice.value), changed(choice.value)) } }),
+    const choose = (wanted) => {
+      made.set(wanted);
+      changed(wanted);
+    };
+    const buttons = choices.map(({ label: text, title, value }) =>
+      el("button", { type: "button", text, title, on: { click: () => choose(value) } }),
     );
-    made.append(...buttons);
-    made.set = (wanted) => buttons.forEach((button, i) => button.setAttribute("aria-pressed", String(choices[i].value === wanted)));
+    const made = group(label, ...buttons);
+    made.set = (wanted) => {
+      for (const [i, button] of buttons.entries()) {
+        button.setAttribute("aria-pressed", String(choices[i].value === wanted));
+      }
+    };
     made.set(value);
     return made;
   },
   /** Any of several, each with a colour if there is one; a double click or the key O chooses one alone. */
   toggles(label, choices, chosen, changed) {
-    const on = new Set(chosen);
-    const buttons = choices.map((choice) => {
-      const swatch = choice.color === undefined ? null : el("span", { class: "swatch" });
-      const only = () => (on.clear(), on.add(choice.value), refresh());
-      const toggle = () => (on.has(choice.value) ? on.delete(choice.value) : on.add(choice.value), refresh());
-      return el(
-        "button",
-        {
-          type: "button",
-          title: choice.title,
-          on: { click: toggle, dblclick: only, keydown: (event) => event.key.toLowerCase() === "o" && only() },
-        },
-        swatch,
-        choice.label,
-      );
+    let on = new Set(chosen);
+    const choose = (values) => {
+      made.set(values);
+      changed(choices.map(({ value }) => value).filter((value) => on.has(value)));
+    };
+    const buttons = choices.map(({ label: text, title, value, color }) => {
+      const swatch = color === undefined ? null : el("span", { class: "swatch" });
+      const click = () => choose(on.has(value) ? [...on].filter((other) => other !== value) : [...on, value]);
+      const dblclick = () => choose([value]);
+      const keydown = (event) => event.key.toLowerCase() === "o" && choose([value]);
+      return el("button", { type: "button", title, on: { click, dblclick, keydown } }, swatch, text);
     });
-    const every = (values) => () => (on.clear(), values.forEach((value) => on.add(value)), refresh());
-    const all = el("button", { type: "button", text: "All", on: { click: every(choices.map((choice) => choice.value)) } });
-    const none = el("button", { type: "button", text: "None", on: { click: every([]) } });
-    const made = el("span", { class: "control", role: "group", "aria-label": label }, el("span", { class: "name", text: label }));
-    made.append(...buttons, all, none);
-    const paint = () =>
-      buttons.forEach((button, i) => {
+    const every = (text, values) => el("button", { type: "button", text, on: { click: () => choose(values) } });
+    const all = choices.map(({ value }) => value);
+    const made = group(label, ...buttons, every("All", all), every("None", []));
+    made.paint = () => {
+      for (const [i, button] of buttons.entries()) {
         button.setAttribute("aria-pressed", String(on.has(choices[i].value)));
         const swatch = button.querySelector(".swatch");
         if (swatch) swatch.style.background = choices[i].color();
-      });
-    const values = () => choices.map((choice) => choice.value).filter((value) => on.has(value));
-    const refresh = () => (paint(), changed(values()));
-    made.set = (wanted) => (on.clear(), wanted.forEach((value) => on.add(value)), paint());
-    made.paint = paint;
-    paint();
+      }
+    };
+    made.set = (values) => {
+      on = new Set(values);
+      made.paint();
+    };
+    made.paint();
     return made;
   },
 };
@@ -137,18 +166,18 @@ const control = {
 // ------------------------------------------------------------------------------------------------------------ colours
 
 // Okabe and Ito's colours first, as in bertattn.figures.
-const LIGHT = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#882255"].concat(
-  ["#999933", "#332288", "#117733", "#aa4499", "#6699cc", "#661100", "#44aa99", "#7f7f7f"],
-);
-const DARK = ["#3d9fe0", "#ff8a3d", "#2fc79b", "#e39bc5", "#f2b632", "#8fd0f7", "#ffffff", "#d9628f"].concat(
-  ["#c9c95a", "#9a8cf0", "#55b56f", "#d98bd0", "#a3c4ec", "#d1806f", "#7fd6ca", "#b3b3b3"],
-);
+const LIGHT =
+  "#0072b2 #d55e00 #009e73 #cc79a7 #e69f00 #56b4e9 #000000 #882255 " +
+  "#999933 #332288 #117733 #aa4499 #6699cc #661100 #44aa99 #7f7f7f";
+const DARK =
+  "#3d9fe0 #ff8a3d #2fc79b #e39bc5 #f2b632 #8fd0f7 #ffffff #d9628f " +
+  "#c9c95a #9a8cf0 #55b56f #d98bd0 #a3c4ec #d1806f #7fd6ca #b3b3b3";
 const darkness = matchMedia("(prefers-color-scheme: dark)");
 const printing = matchMedia("print");
 
 /** The colour of head i. */
 function palette(i) {
-  const colors = darkness.matches && !printing.matches ? DARK : LIGHT;
+  const colors = (darkness.matches && !printing.matches ? DARK : LIGHT).split(" ");
   return colors[i % colors.length];
 }
 
@@ -214,7 +243,8 @@ function weights(layer, part = 0) {
         const matrix = new Float32Array(queries * keys);
         const start = head * queries * keys;
         for (let n = 0; n < matrix.length; n += 1) matrix[n] = values[codes[start + n]];
-        for (let i = 0; i < queries; i += 1) if (empty.has(head * queries + i)) matrix.fill(NaN, i * keys, (i + 1) * keys);
+        for (let i = 0; i < queries; i += 1)
+          if (empty.has(head * queries + i)) matrix.fill(NaN, i * keys, (i + 1) * keys);
         return matrix;
       },
     };
@@ -225,7 +255,9 @@ function weights(layer, part = 0) {
 function array(name, written = "float16") {
   return once(`array-${name}`, async () => {
     const bytes = await inflated(name);
-    return written === "float32" ? new Float32Array(bytes.buffer) : Float32Array.from(new Uint16Array(bytes.buffer), half);
+    return written === "float32"
+      ? new Float32Array(bytes.buffer)
+      : Float32Array.from(new Uint16Array(bytes.buffer), half);
   });
 }
 
@@ -328,7 +360,9 @@ class Scene {
 
   toSVG() {
     const size = `width="${this.width}" height="${this.height}"`;
-    const parts = [`<svg xmlns="http://www.w3.org/2000/svg" ${size} viewBox="0 0 ${this.width} ${this.height}" font-family="${escaped(FONT)}">`];
+    const parts = [
+      `<svg xmlns="http://www.w3.org/2000/svg" ${size} viewBox="0 0 ${this.width} ${this.height}" font-family="${escaped(FONT)}">`,
+    ];
     if (this.background) parts.push(`<rect ${size} fill="${escaped(this.background)}"/>`);
     for (const mark of this.marks) parts.push(svgOf(mark));
     return `${parts.join("\n")}\n</svg>\n`;
@@ -399,7 +433,8 @@ function saveButtons(makeScene, name = data.kind) {
     scene.toCanvas(canvas, Math.min(2, LARGEST_CANVAS / Math.max(scene.width, scene.height)));
     canvas.toBlob((blob) => save(blob, "png"), "image/png");
   };
-  const button = (text, click) => el("button", { type: "button", text, title: `Save what is shown as ${text}`, on: { click } });
+  const button = (text, click) =>
+    el("button", { type: "button", text, title: `Save what is shown as ${text}`, on: { click } });
   return el("span", { class: "control", role: "group", "aria-label": "Save" }, button("SVG", svg), button("PNG", png));
 }
 
@@ -414,13 +449,14 @@ function errorNote(error) {
 async function start(view) {
   try {
     if (typeof DecompressionStream === "undefined") {
-      throw new Error("This browser cannot inflate the page's numbers (it lacks DecompressionStream). Any browser since 2023 can.");
+      throw new Error(
+        "This browser cannot inflate the page's numbers (it lacks DecompressionStream). Any browser since 2023 can.",
+      );
     }
     await view();
     document.documentElement.dataset.ready = "true";
   } catch (error) {
-    document.body.append(el("p", { class: "problem", role: "alert", text: `The view could not be drawn. ${error.message}` }));
+    main.append(el("p", { class: "problem", role: "alert", text: `The view could not be drawn. ${error.message}` }));
     throw error;
   }
 }
-

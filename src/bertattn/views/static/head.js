@@ -1,6 +1,6 @@
 // The head view: queries on the left, keys on the right, a line for each weight, a colour for each head.
 
-const MOST_LINES = 20000; // what is drawn at first where there are more: the strongest
+const MOST_LINES = 10000; // what is drawn at first where there are more: the strongest
 const LEAST_STEP = 10; // of the threshold's hundred steps: (10 / 100)^2 = 0.01, as in bertattn.figures
 const LISTED = 5;
 
@@ -15,12 +15,13 @@ const state = {
   renormalise: false,
   pair: "all",
   threshold: null,
+  stretch: false,
   gold: data.start.gold,
   reversed: false,
   row: 18,
 };
 // What the last change gave: groups (one a head, or their mean), the tokens of both sides that are shown, lines.
-let now = { groups: [], queries: [], keys: [], lines: [], threshold: 0, undefinedRows: 0 };
+let now = { groups: [], queries: [], keys: [], lines: [], gold: [] };
 let held = null; // {side, index}: the token that a click holds, index among those shown
 let pointed = null; // the one under the pointer, or where the keyboard is
 let counts = { lines: 0, cells: 0, gold: 0 };
@@ -91,12 +92,25 @@ async function makeGroups() {
     const held = await weights(layer, part);
     for (const head of heads) {
       const matrix = held.matrix(head);
-      found.push({ name: headName(layer, head), color: () => palette(head), values: unit === "word" ? mergedIntoWords(matrix) : matrix });
+      found.push({
+        name: headName(layer, head),
+        color: () => palette(head),
+        values: unit === "word" ? mergedIntoWords(matrix) : matrix,
+      });
     }
   }
   if (average === "none" || found.length === 0) return found;
-  const values = meanOf(found.map((group) => group.values), keyAxis().tokens.length);
-  return [{ name: found.length === 1 ? found[0].name : `mean of ${found.length} heads`, color: () => color("--accent"), values }];
+  const values = meanOf(
+    found.map((group) => group.values),
+    keyAxis().tokens.length,
+  );
+  return [
+    {
+      name: found.length === 1 ? found[0].name : `mean of ${found.length} heads`,
+      color: () => color("--accent"),
+      values,
+    },
+  ];
 }
 
 function shownTokens(axis, segment) {
@@ -111,59 +125,77 @@ function shownTokens(axis, segment) {
 
 /** Everything anew after a change; an older change that is still inflating its layer gives way. */
 async function update() {
-  const mine = (change += 1);
+  change += 1;
+  const mine = change;
   const groups = await makeGroups();
   if (mine !== change) return;
   const segments = { all: [], aa: [0, 0], ab: [0, 1], ba: [1, 0], bb: [1, 1] }[state.pair];
   const queries = shownTokens(queryAxis(), segments[0]);
   const keys = shownTokens(keyAxis(), segments[1]);
-  const columns = keyAxis().tokens.length;
-  if (state.renormalise) for (const group of groups) group.values = renormalised(group.values, columns, queries, keys);
-  const tops = (state.average === "layers" ? state.layers : [state.layer]).map((layer) => about().coding[layer].top);
-  const scale = about().normalized ? 1 : Math.max(...tops, 0) || 1;
   const same = (a, b) => a.length === b.length && a.every((n, i) => n === b[i]);
   const moved = now.axes !== axes() || !same(now.queries, queries) || !same(now.keys, keys);
-  now = { groups, queries, keys, columns, scale, axes: axes(), ...linesOf(groups, queries, keys, columns, scale) };
-  thresholdControl?.set(Math.round(100 * Math.sqrt(now.threshold)));
+  now = { groups, queries, keys, columns: keyAxis().tokens.length, axes: axes() };
+  if (state.renormalise)
+    for (const group of groups) group.values = renormalised(group.values, now.columns, queries, keys);
+  measure();
+  now.gold = goldLinks();
+  thresholdControl.set(Math.round(100 * Math.sqrt(now.threshold)));
   if (moved) fillColumns();
   draw();
 }
 
-/** What lies above the threshold, and how many rows have no mass. */
-function linesOf(groups, queries, keys, columns, scale) {
-  const tally = new Uint32Array(101);
-  let undefinedRows = 0;
-  const strength = (value) => Math.min(1, Math.abs(value) / scale);
-  const each = (visit) => {
-    groups.forEach((group, g) => {
-      queries.forEach((query, i) => {
-        const start = query * columns;
-        for (let j = 0; j < keys.length; j += 1) visit(g, i, j, group.values[start + keys[j]]);
-      });
+/** Every weight shown, with the numbers of its group, query and key among those shown. */
+function eachWeight(visit) {
+  now.groups.forEach(({ values }, g) => {
+    now.queries.forEach((query, i) => {
+      const start = query * now.columns;
+      for (let j = 0; j < now.keys.length; j += 1) visit(values[start + now.keys[j]], g, i, j);
     });
-  };
-  for (const group of groups) for (const query of queries) if (Number.isNaN(group.values[query * columns + (keys[0] ?? 0)])) undefinedRows += 1;
-  let threshold = state.threshold;
-  if (threshold === null) {
-    each((g, i, j, value) => value && (tally[Math.floor(100 * Math.sqrt(strength(value)))] += 1));
-    let step = 100;
-    for (let lines = tally[100]; step > LEAST_STEP && lines + tally[step - 1] <= MOST_LINES; step -= 1) lines += tally[step - 1];
-    threshold = (step / 100) ** 2;
-  }
-  const lines = [];
-  each((g, i, j, value) => {
-    const alpha = strength(value);
-    if (alpha >= threshold && alpha > 0) lines.push({ g, i, j, alpha, negative: value < 0 });
   });
-  return { lines, threshold, undefinedRows };
+}
+
+/** What the weights shown are divided by, which of them are lines, and how many rows have no mass. */
+function measure() {
+  const layers = state.average === "layers" ? state.layers : [state.layer];
+  const tops = layers.map((layer) => about().coding[layer].top);
+  now.scale = about().normalized ? 1 : Math.max(...tops, 0) || 1;
+  const strength = (value) => Math.min(1, Math.abs(value) / now.scale);
+  const tally = new Uint32Array(101); // how many lines begin at each step of the threshold
+  let largest = 0;
+  now.undefinedRows = 0;
+  eachWeight((value, _g, _i, j) => {
+    if (Number.isNaN(value)) {
+      now.undefinedRows += j === 0;
+    } else if (value !== 0) {
+      tally[Math.floor(100 * Math.sqrt(strength(value)))] += 1;
+      largest = Math.max(largest, Math.abs(value));
+    }
+  });
+  now.opaque = state.stretch ? largest || 1 : now.scale;
+  now.threshold = state.threshold ?? fittingThreshold(tally);
+  now.lines = [];
+  eachWeight((value, g, i, j) => {
+    if (value !== 0 && strength(value) >= now.threshold) now.lines.push({ g, i, j, value });
+  });
+}
+
+/** The lowest threshold that leaves no more lines than can be drawn at once. */
+function fittingThreshold(tally) {
+  let step = 100;
+  let lines = tally[step];
+  while (step > LEAST_STEP && lines + tally[step - 1] <= MOST_LINES) {
+    step -= 1;
+    lines += tally[step];
+  }
+  return (step / 100) ** 2;
 }
 
 /** The weight shown between two tokens, counted among those shown. */
-function valueOf(g, i, j) {
+function shownWeight(g, i, j) {
   return now.groups[g].values[now.queries[i] * now.columns + now.keys[j]];
 }
 
-/** Gold links as {i, j, label, color}, among the tokens shown. */
+/** Gold links as {i, j, label, group}, among the tokens shown. */
 function goldLinks() {
   const links = state.gold === null ? [] : (about().gold[state.gold] ?? []);
   const places = (axis, kept) => {
@@ -179,7 +211,7 @@ function goldLinks() {
   return links
     .map(({ from, to, label, group }) => {
       const [i, j] = state.reversed ? [queries.get(to), keys.get(from)] : [queries.get(from), keys.get(to)];
-      return { i, j, label, group, color: group === undefined ? color("--gold") : palette(group) };
+      return { i, j, label, group };
     })
     .filter((link) => link.i !== undefined && link.j !== undefined);
 }
@@ -205,44 +237,60 @@ function drawInto(scene, { x = 0, y = 0, width, top = 0, height = Infinity }) {
   const margin = token === null ? 0 : cell * now.groups.length + 2;
   const [left, right] = [x + (token?.side === "key" ? margin : 0), x + width - (token?.side === "query" ? margin : 0)];
   const colors = now.groups.map((group) => group.color());
+  const opacity = (value) => Math.min(1, Math.abs(value) / now.opaque);
   counts = { lines: 0, cells: 0, gold: 0 };
   for (const line of now.lines) {
     if (!touches(line)) continue;
     counts.lines += 1;
     const [y1, y2] = [middle(line.i), middle(line.j)];
-    if (seen(y1, y2)) scene.line(left, y1, right, y2, { color: colors[line.g], alpha: line.alpha, dash: line.negative ? [4, 3] : null });
+    if (seen(y1, y2))
+      scene.line(left, y1, right, y2, {
+        color: colors[line.g],
+        alpha: opacity(line.value),
+        dash: line.value < 0 ? [4, 3] : null,
+      });
   }
   if (token !== null) {
     const others = token.side === "query" ? now.keys : now.queries;
     now.groups.forEach((_, g) => {
       others.forEach((__, other) => {
-        const value = token.side === "query" ? valueOf(g, token.index, other) : valueOf(g, other, token.index);
+        const value = token.side === "query" ? shownWeight(g, token.index, other) : shownWeight(g, other, token.index);
         if (Number.isNaN(value)) return;
         counts.cells += 1;
         const at = middle(other);
         if (!seen(at, at)) return;
         const start = token.side === "query" ? right + 2 + g * cell : x + g * cell;
-        scene.rect(start, at - state.row / 2 + 1, cell - 1, state.row - 2, { color: colors[g], alpha: Math.min(1, Math.abs(value) / now.scale) });
+        scene.rect(start, at - state.row / 2 + 1, cell - 1, state.row - 2, { color: colors[g], alpha: opacity(value) });
       });
     });
   }
-  for (const link of goldLinks()) {
+  for (const link of now.gold) {
     if (!touches(link)) continue;
+    const ink = link.group === undefined ? color("--gold") : palette(link.group);
     counts.gold += 1;
     const [y1, y2, half] = [middle(link.i), middle(link.j), (left + right) / 2];
     if (!seen(y1, y2)) continue;
     const curve = `M ${left} ${y1} C ${half} ${y1} ${half} ${y2} ${right} ${y2}`;
     scene.path(curve, { color: color("--paper"), width: 4, alpha: 0.8 });
-    scene.path(curve, { color: link.color, width: 2 });
+    scene.path(curve, { color: ink, width: 2 });
     if (link.group !== undefined) {
-      for (const [edge, at] of [[left, y1], [right - 5, y2]]) scene.rect(edge, at - state.row / 2 + 2, 5, state.row - 4, { color: link.color });
+      for (const [edge, at] of [
+        [left, y1],
+        [right - 5, y2],
+      ])
+        scene.rect(edge, at - state.row / 2 + 2, 5, state.row - 4, { color: ink });
     } else if (state.row >= 11) {
-      scene.text(left + 4, y1, shown(link.label), { color: link.color, size: Math.min(11, state.row - 4), halo: color("--paper") });
+      scene.text(left + 4, y1, shown(link.label), {
+        color: ink,
+        size: Math.min(11, state.row - 4),
+        halo: color("--paper"),
+      });
     }
   }
 }
 
 let frame = 0;
+let picture = null; // the last one without a token in question, which comes back at once when the pointer leaves
 
 /** Draw in the next frame. */
 function later() {
@@ -256,9 +304,20 @@ function draw() {
   field.style.height = `${total}px`;
   const fits = total * devicePixelRatio <= WHOLE_CANVAS;
   const [top, height] = fits ? [0, total] : [stage.scrollTop, stage.clientHeight];
-  const scene = new Scene(width, height);
-  drawInto(scene, { width, top, height });
-  scene.toCanvas(canvas);
+  const key = [width, top, height, state.row, devicePixelRatio].join(" ");
+  if (active() === null && picture?.now === now && picture.key === key) {
+    sized(canvas, width, height).drawImage(picture.copy, 0, 0, width, height);
+    counts = picture.counts;
+  } else {
+    const scene = new Scene(width, height);
+    drawInto(scene, { width, top, height });
+    scene.toCanvas(canvas);
+    if (active() === null) {
+      const copy = el("canvas", { width: canvas.width, height: canvas.height });
+      copy.getContext("2d").drawImage(canvas, 0, 0);
+      picture = { now, key, counts, copy };
+    }
+  }
   mark();
 }
 
@@ -279,7 +338,12 @@ function makeScene() {
   ]) {
     kept.forEach((token, place) => {
       const weight = active()?.side === side && active().index === place ? "600" : "normal";
-      scene.text(x, heading + (place + 0.5) * state.row, shown(axis.tokens[token]), { color: ink, size, anchor, weight });
+      scene.text(x, heading + (place + 0.5) * state.row, shown(axis.tokens[token]), {
+        color: ink,
+        size,
+        anchor,
+        weight,
+      });
     });
   }
   return scene;
@@ -302,7 +366,7 @@ function strongest({ side, index }) {
   const found = [];
   now.groups.forEach((group, g) => {
     others.forEach((token, other) => {
-      const value = side === "query" ? valueOf(g, index, other) : valueOf(g, other, index);
+      const value = side === "query" ? shownWeight(g, index, other) : shownWeight(g, other, index);
       if (!Number.isNaN(value)) found.push({ name: group.name, value, token: axis.tokens[token] });
     });
   });
@@ -328,11 +392,13 @@ function mark() {
   status.replaceChildren(
     tokenElement("b", axis.tokens[kept[token.index]]),
     ` ${arrow} `,
-    ...(found.length ? found : [{ token: "nothing", value: NaN, name: "row without mass" }]).flatMap(({ name, value, token }, n) => [
-      n ? ", " : "",
-      tokenElement("span", token),
-      ` ${digits(value)} (${name})`,
-    ]),
+    ...(found.length ? found : [{ token: "nothing", value: NaN, name: "row without mass" }]).flatMap(
+      ({ name, value, token }, n) => [
+        n ? ", " : "",
+        tokenElement("span", token),
+        ` ${digits(value)}${now.groups.length > 1 ? ` (${name})` : ""}`,
+      ],
+    ),
   );
 }
 
@@ -346,13 +412,25 @@ function column(side) {
   const keydown = (event) => {
     const index = pointed?.side === side ? pointed.index : held?.side === side ? held.index : -1;
     const page = Math.max(1, Math.floor(stage.clientHeight / state.row) - 1);
-    const moves = { ArrowDown: index + 1, ArrowUp: index - 1, PageDown: index + page, PageUp: index - page, Home: 0, End: Infinity };
+    const moves = {
+      ArrowDown: index + 1,
+      ArrowUp: index - 1,
+      PageDown: index + page,
+      PageUp: index - page,
+      Home: 0,
+      End: Infinity,
+    };
     if (event.key in moves) move(moves[event.key]);
     else if (event.key === "Enter" || event.key === " ") hold(side, Math.max(0, index));
-    else if (event.key === "Escape") release();
-    else if (event.key === "ArrowLeft" || event.key === "ArrowRight") columns[event.key === "ArrowLeft" ? "query" : "key"].focus();
+    else if (event.key === "ArrowLeft" || event.key === "ArrowRight")
+      columns[event.key === "ArrowLeft" ? "query" : "key"].focus();
     else return;
     event.preventDefault();
+  };
+  const unpoint = () => {
+    made.removeAttribute("aria-activedescendant");
+    pointed = null;
+    later();
   };
   const indexOf = (event) => [...made.children].indexOf(event.target.closest("li"));
   const made = el("ul", {
@@ -363,9 +441,9 @@ function column(side) {
     on: {
       keydown,
       mouseover: (event) => indexOf(event) >= 0 && point(side, indexOf(event), false),
-      mouseleave: () => ((pointed = null), later()),
+      mouseleave: unpoint,
       click: (event) => indexOf(event) >= 0 && hold(side, indexOf(event)),
-      blur: () => (made.removeAttribute("aria-activedescendant"), (pointed = null), later()),
+      blur: unpoint,
     },
   });
   return made;
@@ -377,7 +455,9 @@ function fillColumns() {
     ["query", now.queries, queryAxis()],
     ["key", now.keys, keyAxis()],
   ]) {
-    columns[side].replaceChildren(...kept.map((token, place) => tokenElement("li", axis.tokens[token], { role: "option", id: `${side}-${place}` })));
+    columns[side].replaceChildren(
+      ...kept.map((token, place) => tokenElement("li", axis.tokens[token], { role: "option", id: `${side}-${place}` })),
+    );
   }
 }
 
@@ -408,8 +488,12 @@ function release() {
 function speak() {
   const token = active();
   if (token === null) return;
+  const isHeld = held?.side === token.side && held.index === token.index;
   const to = token.side === "query" ? "to" : "from";
-  announce(`${token === held ? "held; " : ""}${strongest(token).map(({ name, value, token }) => `${to} \u2068${whole(token)}\u2069 ${digits(value)} in ${name}`).join(", ")}`);
+  const links = strongest(token).map(
+    ({ name, value, token }) => `${to} \u2068${whole(token)}\u2069 ${digits(value)} in ${name}`,
+  );
+  announce(`${isHeld ? "held; " : ""}${links.join(", ") || "row without mass"}`);
 }
 
 // ----------------------------------------------------------------------------------------------------------- controls
@@ -429,7 +513,12 @@ function fillBar() {
   const layers = control.toggles("Layers", layerChoices, state.layers, set("layers"));
   headControl = control.toggles(
     "Heads",
-    part.heads.map((number, value) => ({ label: String(number), value, title: `Head ${number}; double click or key O: this one alone`, color: () => palette(value) })),
+    part.heads.map((number, value) => ({
+      label: String(number),
+      value,
+      title: `Head ${number}; double click or key O: this one alone`,
+      color: () => palette(value),
+    })),
     state.heads,
     set("heads"),
   );
@@ -457,23 +546,52 @@ function fillBar() {
     { value: 0, format: (step) => digits((step / 100) ** 2 * (now.scale ?? 1)) },
     (step) => set("threshold")((step / 100) ** 2),
   );
-  const row = control.slider("Row height", { min: 3, max: 30, value: state.row, format: (value) => `${value} px` }, (value) => {
-    state.row = value;
-    document.documentElement.style.setProperty("--row", `${value}px`);
-    later();
-  });
+  const row = control.slider(
+    "Row height",
+    { min: 3, max: 30, value: state.row, format: (value) => `${value} px` },
+    (value) => {
+      state.row = value;
+      document.documentElement.style.setProperty("--row", `${value}px`);
+      later();
+    },
+  );
   const bars = [
     el(
       "div",
       { class: "bar" },
-      data.parts.length > 1 ? control.select("Attention", data.parts.map(({ name }, value) => ({ label: name, value })), state.part, choosePart) : null,
+      data.parts.length > 1
+        ? control.select(
+            "Attention",
+            data.parts.map(({ name }, value) => ({ label: name, value })),
+            state.part,
+            choosePart,
+          )
+        : null,
       part.layers.length > 1 ? layer : null,
       layers,
       average,
-      part.words ? control.buttons("Unit", [{ label: "tokens", value: "token" }, { label: "words", value: "word" }], state.unit, set("unit")) : null,
+      part.words
+        ? control.buttons(
+            "Unit",
+            [
+              { label: "tokens", value: "token" },
+              { label: "words", value: "word" },
+            ],
+            state.unit,
+            set("unit"),
+          )
+        : null,
     ),
     el("div", { class: "bar" }, headControl),
-    el("div", { class: "bar" }, ...filters(part, set), thresholdControl, row, saveButtons(makeScene, "head-view")),
+    el(
+      "div",
+      { class: "bar" },
+      ...filters(part, set),
+      thresholdControl,
+      control.checkbox("Strongest opaque", state.stretch, set("stretch")),
+      row,
+      saveButtons(makeScene, "head-view"),
+    ),
   ];
   bar.replaceChildren(...bars);
 }
@@ -481,13 +599,25 @@ function fillBar() {
 function filters(part, set) {
   const key = part.keys ?? part.queries;
   const isPair = part.keys === null && part.queries.segments?.includes(0) && part.queries.segments.includes(1);
-  const pairs = ["all", "aa", "ab", "ba", "bb"].map((value) => ({ label: value === "all" ? "all" : `${value[0].toUpperCase()} → ${value[1].toUpperCase()}`, value }));
+  const pairs = ["all", "aa", "ab", "ba", "bb"].map((value) => ({
+    label: value === "all" ? "all" : `${value[0].toUpperCase()} → ${value[1].toUpperCase()}`,
+    value,
+  }));
   const gold = Object.keys(part.gold);
   return [
     isPair ? control.select("Sentences", pairs, state.pair, set("pair")) : null,
-    [...part.queries.special, ...key.special].includes(true) ? control.checkbox("Special tokens", state.special, set("special")) : null,
+    [...part.queries.special, ...key.special].includes(true)
+      ? control.checkbox("Special tokens", state.special, set("special"))
+      : null,
     part.normalized ? control.checkbox("Rows divided by what is shown", state.renormalise, set("renormalise")) : null,
-    gold.length ? control.select("Gold", [{ label: "none", value: null }, ...gold.map((value) => ({ label: value, value }))], state.gold, set("gold")) : null,
+    gold.length
+      ? control.select(
+          "Gold",
+          [{ label: "none", value: null }, ...gold.map((value) => ({ label: value, value }))],
+          state.gold,
+          set("gold"),
+        )
+      : null,
     gold.length ? control.checkbox("Gold reversed", state.reversed, set("reversed")) : null,
   ].filter(Boolean);
 }
@@ -515,7 +645,8 @@ function notes() {
     el("p", {
       class: "faint",
       text:
-        `A line goes from a query (left) to a key (right); its opacity is the weight${part.normalized ? "" : " divided by the layer's largest"}. ` +
+        `A line goes from a query (left) to a key (right); its opacity is the weight${part.normalized ? "" : " divided by the layer's largest"}` +
+        " (with “Strongest opaque”, divided by the largest shown); negative weights are dashed. " +
         `The measure is ${part.measure}${data.model ? `, the model ${data.model}` : ""}. ${errorNote(Math.max(...data.parts.map(({ error }) => error)))}${words} ` +
         "Point at a token for its own lines; click, Enter or Space holds it, Escape lets go. In a column the arrow keys, Home, End, Page Up and Page Down move; Left and Right change the column.",
     }),
@@ -525,14 +656,16 @@ function notes() {
 start(async () => {
   everything();
   if (data.start.heads !== null) state.heads = data.start.heads;
-  document.body.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, notes());
+  main.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, notes());
   fillBar();
   await update();
   stage.addEventListener("scroll", later, { passive: true });
   new ResizeObserver(later).observe(stage);
+  document.addEventListener("keydown", (event) => event.key === "Escape" && release());
   onTheme(() => {
     headControl.paint();
-    later();
+    picture = null;
+    draw();
   });
 });
 
@@ -540,8 +673,16 @@ window.bertattn = {
   /** As the page holds it: numbers of layer, head, query and key token count from 0. */
   weight: async (layer, head, i, j) => (await weights(layer, state.part)).at(head, i, j),
   /** As it is drawn: the number of the group, and of query and key among those shown. */
-  value: valueOf,
-  state: () => ({ ...state, held, pointed, threshold: now.threshold, groups: now.groups.map(({ name }) => name), queries: now.queries, keys: now.keys }),
+  value: shownWeight,
+  state: () => ({
+    ...state,
+    held,
+    pointed,
+    threshold: now.threshold,
+    groups: now.groups.map(({ name }) => name),
+    queries: now.queries,
+    keys: now.keys,
+  }),
   drawn: () => ({ ...counts, undefinedRows: now.undefinedRows }),
   /** Where a line begins and ends, in pixels of the canvas as it lies on the page, while no token is held. */
   ends: (i, j) => ({ x1: 0, y1: (i + 0.5) * state.row, x2: field.clientWidth, y2: (j + 0.5) * state.row }),

@@ -2,14 +2,23 @@
 
 const ROW = 18;
 const HEADER = 66; // above the rows: names, scales, the query vector
-const LABEL = 118;
+const WIDEST_LABEL = 200;
 const GAP = 12;
 const NUMBER = 62;
 const BAR = 60;
 const LEAST_WEIGHT = 0.01; // thinner lines are not drawn
 const CHART = 112; // the two small charts of one query and key
 
-const state = { part: 0, ...data.start, query: null, key: null, vectors: false, sorted: false, byWeight: false, dimension: null };
+const state = {
+  part: 0,
+  ...data.start,
+  query: null,
+  key: null,
+  vectors: false,
+  sorted: false,
+  byWeight: false,
+  dimension: null,
+};
 const pointed = { query: null, key: null };
 let current = null; // the head that is shown: see headOf
 let lines = 0;
@@ -135,20 +144,46 @@ function readColors() {
   colors = { head: palette(state.head), ...Object.fromEntries(names.map((name) => [name, color(`--${name}`)])) };
 }
 
+const ruler = el("canvas").getContext("2d");
+
+/** How wide a text is drawn. */
+function widthOf(text, weight = "normal") {
+  ruler.font = `${weight} 12px ${FONT}`;
+  return ruler.measureText(text).width;
+}
+
+/** The room that the longest token takes. */
+function labelWidth() {
+  return once(`labels-${state.part}`, () => {
+    const tokens = [...new Set([...current.part.queries.tokens, ...keyAxis(current.part).tokens])];
+    return Math.min(WIDEST_LABEL, Math.ceil(Math.max(...tokens.map((token) => widthOf(shown(token), "bold"))))) + 16;
+  });
+}
+
 /** Where the parts of a row stand in a picture of this width. */
 function columnsOf(width) {
   const numbers = ["q · k", `× ${digits(current.step.scaling)}`];
   if (current.cap !== null) numbers.push(`cap ${digits(current.cap, 1)}`);
   if (current.bias) numbers.push("+ bias");
   if (current.cap !== null || current.bias) numbers.push("logit");
-  const least = LABEL + 2 * GAP + (numbers.length + 1) * NUMBER + BAR;
+  const label = labelWidth();
+  const least = label + 2 * GAP + (numbers.length + 1) * NUMBER + BAR;
   const room = Math.max(88, (width - least) / 2);
   const pixel = 1 / devicePixelRatio;
   const cell = Math.min(8, Math.max(pixel, Math.floor(room / current.size / pixel) * pixel));
   const strip = cell * current.size;
-  const products = LABEL + strip + GAP;
+  const products = label + strip + GAP;
   const first = products + strip + GAP;
-  return { numbers, cell, strip, products, first, weight: first + numbers.length * NUMBER, width: least + 2 * strip };
+  return {
+    numbers,
+    label,
+    cell,
+    strip,
+    products,
+    first,
+    weight: first + numbers.length * NUMBER,
+    width: least + 2 * strip,
+  };
 }
 
 /** A row of cells: the hue says the sign, the strength the size. */
@@ -163,7 +198,11 @@ function strip(scene, x, y, cell, values, most, height = ROW - 4) {
 /** What the strengths mean: from -most to most. */
 function legend(scene, x, y, width, most, name) {
   const isNarrow = width < 190;
-  scene.text(x, y, isNarrow ? `${name} ±${digits(most, 1)}` : name, { color: colors.ink, size: isNarrow ? 11 : 12, weight: "bold" });
+  scene.text(x, y, isNarrow ? `${name} ±${digits(most, 1)}` : name, {
+    color: colors.ink,
+    size: isNarrow ? 11 : 12,
+    weight: "bold",
+  });
   if (isNarrow) return;
   const values = Array.from({ length: 25 }, (_, n) => ((n - 12) / 12) * most);
   const start = x + width - 150;
@@ -178,11 +217,11 @@ function drawHeader(scene, at, width) {
   const order = dimensions(heldKey());
   const query = order.map((d) => current.query[i * current.size + d]);
   scene.rect(0, 0, width, HEADER, { color: colors.paper });
-  legend(scene, LABEL, 9, at.strip, scales().query, "query q");
-  scene.text(LABEL - 8, 27, shown(queryToken(i)), { color: colors.ink, anchor: "end", weight: "bold" });
-  strip(scene, LABEL, 20, at.cell, query, scales().query);
-  scene.rect(LABEL, 20, at.strip, ROW - 4, { stroke: colors.rule });
-  legend(scene, LABEL, 52, at.strip, scales().key, "keys k");
+  legend(scene, at.label, 9, at.strip, scales().query, "query q");
+  scene.text(at.label - 8, 27, shown(queryToken(i)), { color: colors.ink, anchor: "end", weight: "bold" });
+  strip(scene, at.label, 20, at.cell, query, scales().query);
+  scene.rect(at.label, 20, at.strip, ROW - 4, { stroke: colors.rule });
+  legend(scene, at.label, 52, at.strip, scales().key, "keys k");
   legend(scene, at.products, 52, at.strip, scales().product, "q × k");
   at.numbers.forEach((name, n) => {
     scene.text(at.first + (n + 1) * NUMBER - 6, 52, name, { color: colors.ink, anchor: "end", weight: "bold" });
@@ -199,19 +238,29 @@ function drawKey(scene, at, y, j, order) {
   const products = current.products(i, j);
   if (j === explainedKey()) {
     scene.rect(0, y, at.width, ROW, { color: colors.held });
-    for (const x of [LABEL, at.products]) scene.rect(x, y + 2, at.strip, ROW - 4, { color: colors.paper });
+    for (const x of [at.label, at.products]) scene.rect(x, y + 2, at.strip, ROW - 4, { color: colors.paper });
   }
-  scene.text(LABEL - 8, middle, shown(keyToken(j)), { color: colors.ink, anchor: "end" });
+  scene.text(at.label - 8, middle, shown(keyToken(j)), { color: colors.ink, anchor: "end" });
   const vector = order.map((d) => current.key[j * current.size + d]);
-  strip(scene, LABEL, y + 2, at.cell, vector, scales().key);
-  strip(scene, at.products, y + 2, at.cell, order.map((d) => products[d]), scales().product);
+  strip(scene, at.label, y + 2, at.cell, vector, scales().key);
+  strip(
+    scene,
+    at.products,
+    y + 2,
+    at.cell,
+    order.map((d) => products[d]),
+    scales().product,
+  );
   const numbers = [row.dot[j], row.scaled[j]];
   if (current.cap !== null) numbers.push(row.capped[j]);
   if (current.bias) numbers.push(row.bias[j]);
   if (current.cap !== null || current.bias) numbers.push(row.logit[j]);
   numbers.push(row.weight[j]);
   numbers.forEach((value, n) => {
-    scene.text(at.first + (n + 1) * NUMBER - 6, middle, digits(value, 2 + (n === numbers.length - 1)), { color: colors.ink, anchor: "end" });
+    scene.text(at.first + (n + 1) * NUMBER - 6, middle, digits(value, 2 + (n === numbers.length - 1)), {
+      color: colors.ink,
+      anchor: "end",
+    });
   });
   const long = BAR * (row.weight[j] || 0);
   scene.rect(at.weight + NUMBER, y + 3, long, ROW - 6, { color: colors.head });
@@ -222,7 +271,10 @@ function scales() {
   current.largest ??= { query: largest(current.query), key: largest(current.key), products: new Map() };
   const { products } = current.largest;
   if (!products.has(state.query)) {
-    products.set(state.query, reached(state.query).reduce((most, j) => Math.max(most, largest(current.products(state.query, j))), 0) || 1);
+    products.set(
+      state.query,
+      reached(state.query).reduce((most, j) => Math.max(most, largest(current.products(state.query, j))), 0) || 1,
+    );
   }
   return { ...current.largest, product: products.get(state.query) };
 }
@@ -237,7 +289,7 @@ function drawCharts(scene, x, y, width) {
   const sums = order.map((d) => (sum += products[d]));
   const charts = [
     { name: "q × k by dimension", values: order.map((d) => products[d]) },
-    { name: "sum so far", values: sums },
+    { name: half > 240 ? "sum so far, which ends at q · k" : "sum so far", values: sums },
   ];
   charts.forEach(({ name, values }, n) => {
     const left = x + n * (half + 24) + 48;
@@ -247,7 +299,8 @@ function drawCharts(scene, x, y, width) {
     const cell = (half - 48) / values.length;
     scene.text(left, y + 9, name, { color: colors.ink, size: 12, weight: "bold" });
     const ticks = [least, 0, most].filter((value, t, all) => t === 1 || Math.abs(height(value) - height(all[1])) > 12);
-    for (const value of ticks) scene.text(left - 6, height(value), digits(value, 2), { color: colors.faint, size: 11, anchor: "end" });
+    for (const value of ticks)
+      scene.text(left - 6, height(value), digits(value, 2), { color: colors.faint, size: 11, anchor: "end" });
     scene.line(left, height(0), left + half - 48, height(0), { color: colors.faint, width: 1 });
     values.forEach((value, d) => {
       const [start, end] = [height(Math.max(0, value)), height(Math.min(0, value))];
@@ -264,7 +317,7 @@ function drawVectors(scene, width, from, to, offset) {
   const at = columnsOf(width);
   const order = dimensions(heldKey());
   const keys = reached(state.query).slice(from, to);
-  keys.forEach((j, n) => drawKey(scene, at, HEADER + offset + n * ROW, j, order));
+  for (const [n, j] of keys.entries()) drawKey(scene, at, HEADER + offset + n * ROW, j, order);
   drawHeader(scene, at, at.width);
   return keys.length;
 }
@@ -304,7 +357,12 @@ const tip = el("div", { class: "tip", "aria-hidden": "true" });
 const bar = el("div", { class: "bar" });
 const table = el("tbody");
 const names = el("tr");
-const numbers = el("details", { on: { toggle: fillTable } }, el("summary", { text: "Numbers" }), el("table", {}, el("thead", {}, names), table));
+const numbers = el(
+  "details",
+  { on: { toggle: fillTable } },
+  el("summary", { text: "Numbers" }),
+  el("table", {}, el("thead", {}, names), table),
+);
 let frame = 0;
 let change = 0;
 
@@ -370,7 +428,7 @@ function mark() {
     });
   }
   status.textContent = sentence();
-  if (numbers.open) fillTable();
+  fillTable();
 }
 
 /** What is shown, in words. */
@@ -378,9 +436,16 @@ function sentence() {
   const name = `Head ${headName()}`;
   if (state.vectors) return `${name}: ${explanation(state.query, explainedKey())}${unseen()}`;
   const query = pointed.query ?? state.query;
-  if (query === null) return `${name}: point at a token for its lines; click a query, or press Enter on it, for its vectors.`;
-  const best = current.row(query).weight.map((weight, j) => ({ weight, j })).sort((a, b) => b.weight - a.weight);
-  return `${name}: ${shown(queryToken(query))} → ${best.slice(0, 5).map(({ weight, j }) => `${shown(keyToken(j))} ${digits(weight)}`).join(", ")}`;
+  if (query === null)
+    return `${name}: point at a token for its lines; click a query, or press Enter on it, for its vectors.`;
+  const best = current
+    .row(query)
+    .weight.map((weight, j) => ({ weight, j }))
+    .sort((a, b) => b.weight - a.weight);
+  return `${name}: ${shown(queryToken(query))} → ${best
+    .slice(0, 5)
+    .map(({ weight, j }) => `${shown(keyToken(j))} ${digits(weight)}`)
+    .join(", ")}`;
 }
 
 /** The share of a sink, and keys that the mask hides. */
@@ -391,28 +456,36 @@ function unseen() {
 }
 
 function fillTable() {
-  if (!numbers.open) return;
   const i = state.query ?? 0;
+  const content = [state.part, state.layer, state.head, i, state.byWeight].join(" ");
+  if (!numbers.open || table.dataset.content === content) return;
+  table.dataset.content = content;
   const row = current.row(i);
-  const wanted = [["q · k", row.dot], [`times ${digits(current.step.scaling)}`, row.scaled]];
+  const wanted = [
+    ["q · k", row.dot],
+    [`times ${digits(current.step.scaling)}`, row.scaled],
+  ];
   if (current.cap !== null) wanted.push([`capped at ${digits(current.cap)}`, row.capped]);
   if (current.bias) wanted.push(["bias", row.bias]);
   wanted.push(["logit", row.logit], ["softmax", row.weight]);
   const heading = (text) => el("th", { scope: "col", text });
   names.replaceChildren(tokenElement("th", queryToken(i), { scope: "col" }), ...wanted.map(([name]) => heading(name)));
-  const saved = state.query;
-  state.query = i;
   table.replaceChildren(
     ...reached(i).map((j) =>
-      el("tr", {}, tokenElement("th", keyToken(j), { scope: "row" }), ...wanted.map(([, values]) => el("td", { text: digits(values[j], 4) }))),
+      el(
+        "tr",
+        {},
+        tokenElement("th", keyToken(j), { scope: "row" }),
+        ...wanted.map(([, values]) => el("td", { text: digits(values[j], 4) })),
+      ),
     ),
   );
-  state.query = saved;
 }
 
 /** Everything anew after another head, layer or attention was chosen; an older change gives way. */
 async function update() {
-  const mine = (change += 1);
+  change += 1;
+  const mine = change;
   const head = await headOf(state.part, state.layer, state.head);
   if (mine !== change) return;
   const isOther = current?.part !== head.part;
@@ -422,8 +495,13 @@ async function update() {
 }
 
 function fillColumns() {
-  for (const [side, axis] of [["query", current.part.queries], ["key", keyAxis(current.part)]]) {
-    columns[side].replaceChildren(...axis.tokens.map((token, i) => tokenElement("li", token, { role: "option", id: `${side}-${i}` })));
+  for (const [side, axis] of [
+    ["query", current.part.queries],
+    ["key", keyAxis(current.part)],
+  ]) {
+    columns[side].replaceChildren(
+      ...axis.tokens.map((token, i) => tokenElement("li", token, { role: "option", id: `${side}-${i}` })),
+    );
   }
 }
 
@@ -433,20 +511,31 @@ function makeScene() {
   const title = `${whole(data.title)}, head ${headName()}`;
   if (!state.vectors) {
     const [left, middle, right] = [columns.query.offsetWidth, field.clientWidth, columns.key.offsetWidth];
-    const scene = new Scene(left + middle + right, 2 * ROW + Math.max(current.queries, current.keys) * ROW, colors.paper);
+    const scene = new Scene(
+      left + middle + right,
+      2 * ROW + Math.max(current.queries, current.keys) * ROW,
+      colors.paper,
+    );
     scene.text(8, ROW - 4, title, { color: colors.ink, size: 13, weight: "bold" });
     drawLines(scene, left, left + middle, -2 * ROW + ROW / 2, Infinity);
-    const write = (axis, x, anchor) =>
-      axis.tokens.forEach((token, i) => scene.text(x, (i + 2) * ROW, shown(token), { color: colors.ink, anchor }));
-    write(current.part.queries, left - 6, "end");
-    write(keyAxis(current.part), left + middle + 6, "start");
+    const sides = [
+      [current.part.queries, left - 6, "end"],
+      [keyAxis(current.part), left + middle + 6, "start"],
+    ];
+    for (const [axis, x, anchor] of sides) {
+      for (const [i, token] of axis.tokens.entries()) {
+        scene.text(x, (i + 2) * ROW, shown(token), { color: colors.ink, anchor });
+      }
+    }
     return scene;
   }
-  const width = columnsOf(stage.clientWidth - columns.query.offsetWidth).width + 8;
+  const room = stage.clientWidth - columns.query.offsetWidth;
+  const text = `${title}: ${explanation(state.query, explainedKey())}`;
+  const width = Math.ceil(Math.max(columnsOf(room).width, widthOf(text) + 8)) + 8;
   const bottom = HEADER + reached(state.query).length * ROW;
   const scene = new Scene(width, bottom + CHART + 2 * ROW, colors.paper);
-  drawVectors(scene, width - 8, 0, current.keys, 0);
-  scene.text(8, bottom + ROW, `${title}: ${explanation(state.query, explainedKey())}`, { color: colors.ink, size: 12 });
+  drawVectors(scene, room, 0, current.keys, 0);
+  scene.text(8, bottom + ROW, text, { color: colors.ink, size: 12 });
   drawCharts(scene, 0, bottom + 1.5 * ROW, width);
   return scene;
 }
@@ -467,7 +556,8 @@ function column(side) {
     on: {
       mouseover: (event) => !state.vectors && point(indexOf(event)),
       mouseleave: () => point(-1),
-      click: (event) => indexOf(event) >= 0 && (side === "query" ? expand(indexOf(event)) : choose("key", indexOf(event))),
+      click: (event) =>
+        indexOf(event) >= 0 && (side === "query" ? expand(indexOf(event)) : choose("key", indexOf(event))),
       keydown: (event) => steer(event, side),
       blur: () => made.removeAttribute("aria-activedescendant"),
     },
@@ -482,7 +572,7 @@ function steer(event, side) {
   const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 10, PageUp: at - 10, Home: 0, End: size - 1 };
   if (event.key in moves) choose(side, Math.max(0, Math.min(size - 1, moves[event.key])), true);
   else if (event.key === "ArrowLeft" || event.key === "ArrowRight") turn(event.key === "ArrowLeft" ? -1 : 1);
-  else if (side === "query" && (event.key === "Enter" || event.key === " ")) expand(Math.max(0, at));
+  else if (side === "query" && (event.key === "Enter" || event.key === " ")) expand(Math.max(0, at), true);
   else if (event.key === "Escape") release();
   else return;
   event.preventDefault();
@@ -501,9 +591,9 @@ function choose(side, index, byKeyboard = false) {
 }
 
 /** The vectors of a query; once more, and they go. */
-function expand(index) {
+function expand(index, byKeyboard = false) {
   const goes = state.vectors && state.query === index;
-  Object.assign(state, { vectors: !goes, query: goes ? null : index, key: null, dimension: null });
+  Object.assign(state, { vectors: !goes, query: goes && !byKeyboard ? null : index, key: null, dimension: null });
   Object.assign(pointed, { query: null, key: null });
   modeControl.set(state.vectors);
   draw();
@@ -534,7 +624,9 @@ function under(event) {
   const { from, offset } = rowsInSight();
   const at = columnsOf(stage.clientWidth - columns.query.offsetWidth);
   const key = y < HEADER ? null : (reached(state.query)[from + Math.floor((y - HEADER - offset) / ROW)] ?? null);
-  const inStrip = [LABEL, at.products].map((start) => Math.floor((x - start) / at.cell)).find((n) => n >= 0 && n < current.size);
+  const inStrip = [at.label, at.products]
+    .map((start) => Math.floor((x - start) / at.cell))
+    .find((n) => n >= 0 && n < current.size);
   return { key, dimension: inStrip === undefined ? null : dimensions(heldKey())[inStrip] };
 }
 
@@ -556,7 +648,10 @@ canvas.addEventListener("mousemove", (event) => {
   }
   const of = key ?? heldKey();
   const pair = key === null ? "" : explanation(state.query, key);
-  showTip(event, dimension === null ? pair : `${shown(keyToken(of))}, ${explainedDimension(state.query, of, dimension)}`);
+  showTip(
+    event,
+    dimension === null ? pair : `${shown(keyToken(of))}, ${explainedDimension(state.query, of, dimension)}`,
+  );
 });
 canvas.addEventListener("mouseleave", () => {
   tip.hidden = true;
@@ -574,7 +669,9 @@ canvas.addEventListener("keydown", (event) => {
   const keys = reached(state.query);
   const order = dimensions(heldKey());
   const moved = (list, value, step) => list[Math.max(0, Math.min(list.length - 1, list.indexOf(value) + step))];
-  const vertical = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -keys.length, End: keys.length }[event.key];
+  const vertical = { ArrowUp: -1, ArrowDown: 1, PageUp: -10, PageDown: 10, Home: -keys.length, End: keys.length }[
+    event.key
+  ];
   const horizontal = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
   if (vertical !== undefined) {
     state.key = moved(keys, heldKey(), vertical);
@@ -607,18 +704,34 @@ function fillBar() {
   const choosePart = (value) => {
     Object.assign(state, { part: value, layer: 0, head: 0, query: null, key: null, vectors: false, dimension: null });
     fillBar();
+    bar.querySelector("select").focus();
     return update().then(() => announce(sentence()));
   };
   const redraw = (name) => (value) => {
     state[name] = value;
     draw();
   };
-  modeControl = control.buttons("Show", [{ label: "lines", value: false }, { label: "vectors", value: true }], state.vectors, (value) => {
-    if (value !== state.vectors) expand(state.query ?? 0);
-  });
+  modeControl = control.buttons(
+    "Show",
+    [
+      { label: "lines", value: false },
+      { label: "vectors", value: true },
+    ],
+    state.vectors,
+    (value) => {
+      if (value !== state.vectors) expand(state.query ?? 0);
+    },
+  );
   bar.replaceChildren(
     ...[
-      data.parts.length > 1 ? control.select("Attention", data.parts.map(({ name }, value) => ({ label: name, value })), state.part, choosePart) : null,
+      data.parts.length > 1
+        ? control.select(
+            "Attention",
+            data.parts.map(({ name }, value) => ({ label: name, value })),
+            state.part,
+            choosePart,
+          )
+        : null,
       control.select("Layer", numbered(part.layers), state.layer, chosen("layer")),
       control.select("Head", numbered(part.heads), state.head, chosen("head")),
       modeControl,
@@ -647,7 +760,7 @@ function notes() {
 }
 
 start(async () => {
-  document.body.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, charts, numbers, notes(), tip);
+  main.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, charts, numbers, notes(), tip);
   tip.hidden = true;
   fillBar();
   await update();
@@ -662,9 +775,16 @@ window.bertattn = {
   /** Every step from the products to the weight. */
   steps: async (layer, head, i, j) => {
     const made = await headOf(state.part, layer, head);
-    const row = made.row(i);
-    const products = made.products(i, j);
-    return { products: [...products], ...Object.fromEntries(Object.entries(row).map(([name, values]) => [name, values[j] ?? values])) };
+    const { dot, scaled, capped, bias, logit, weight, sink } = made.row(i);
+    const numbers = {
+      dot: dot[j],
+      scaled: scaled[j],
+      capped: capped[j],
+      bias: bias[j],
+      logit: logit[j],
+      weight: weight[j],
+    };
+    return { products: [...made.products(i, j)], ...numbers, sink };
   },
   state: () => ({ ...state, pointed: { ...pointed } }),
   drawn: () => ({ [state.vectors ? "rows" : "lines"]: lines }),
