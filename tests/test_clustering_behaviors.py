@@ -102,12 +102,24 @@ def test_margin_is_in_standard_errors() -> None:
     assert (record["sep"], record["next"], record["next_margin"]) == (True, False, pytest.approx(-2.0))
 
 
-def test_margin_of_broad_knows_both_entropies() -> None:
+def test_margin_of_broad_is_that_of_the_entropy_where_lengths_are_equal() -> None:
+    behaviors = label_behaviors(surface(spread=0.1, entropy=4.0), broad=0.8)
+    share = 4.0 / math.log(128)
+    assert behaviors.values["broad"][0] == pytest.approx(share)
+    assert behaviors.margins["broad"][0] == pytest.approx((share - 0.8) / (0.1 / math.log(128)))
+
+
+def test_margin_of_broad_is_not_known_where_lengths_differ(tmp_path: Path) -> None:
     low, high = (np.full((9, 1, 1), value) for value in (3.6, 4.4))
     summary = Summary((0,), (0,), NAMES, Moments.of(low) + Moments.of(high), sequences=2)
     behaviors = label_behaviors(summary, broad=0.8)
     assert behaviors.values["broad"][0] == pytest.approx(1.0)
-    assert behaviors.margins["broad"][0] == pytest.approx(0.2 / (math.sqrt(2) * 0.4 / 4.0))
+    assert behaviors.flags["broad"][0]
+    assert math.isnan(behaviors.margins["broad"][0])
+    assert behaviors.margins["sep"][0] == pytest.approx((4 - 0.6) / 0.4)
+    assert label_behaviors(summary, entropy=3.8).margins["broad"][0] == pytest.approx(0.2 / 0.4)
+    behaviors.save(tmp_path / "b.json")
+    assert HeadBehaviors.load(tmp_path / "b.json") == behaviors
 
 
 def test_equal_sequences_are_infinitely_sure(tmp_path: Path) -> None:
@@ -231,6 +243,12 @@ def test_of_real_surface_patterns(tmp_path: Path) -> None:
         ({"offset": 50}, "offset is a fraction from 0 to 1, but is 50"),
         ({"broad": 3.8}, "broad is a fraction from 0 to 1, but is 3.8"),
         ({"gain": -0.1}, "gain is a fraction"),
+        ({"special": "x"}, "special is a fraction from 0 to 1, but is 'x'"),
+        ({"punctuation": np.array([0.5, 0.6])}, "punctuation is a fraction from 0 to 1, but is array"),
+        ({"min_count": "x"}, "min_count must be a whole number from 0, but is 'x'"),
+        ({"linguistic": ["8-10"]}, r'linguistic must be a dict .* \{"8-10": "dobj"\}, but is \[\'8-10\'\]'),
+        ({"linguistic": "x"}, "linguistic must be a dict .* but is 'x'"),
+        ({"entropy": math.inf}, "entropy is a threshold in nats, such as 3.8, but is inf"),
         ({"entropy": -1}, "entropy is a threshold in nats, such as 3.8, but is -1"),
         (
             {"relations": "obj"},
@@ -244,6 +262,13 @@ def test_of_real_surface_patterns(tmp_path: Path) -> None:
 def test_wrong_options_are_named(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         label_behaviors(surface(), **options)
+
+
+def test_numbers_may_be_numpys(tmp_path: Path) -> None:
+    behaviors = label_behaviors(surface(sep=0.7), special=np.float32(0.5), entropy=np.int64(3), min_count=np.int64(1))
+    assert behaviors.labels == ("sep",)
+    behaviors.save(tmp_path / "b.json")
+    assert HeadBehaviors.load(tmp_path / "b.json") == behaviors
 
 
 def test_a_head_that_the_summary_lacks() -> None:

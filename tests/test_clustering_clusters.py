@@ -168,6 +168,8 @@ def test_agreement() -> None:
     assert next(crossed).agreement(next(crossed)) == pytest.approx((0 - 2 / 3) / (2 - 2 / 3))
     with pytest.raises(ValidationError, match=r"^heads are paired by name, but one result has 1, 2, 3, \.\.\. \(13 "):
         three.agreement(cluster_heads(line(0, 1)))
+    with pytest.raises(ValidationError, match=r"another HeadClusters, but this is ndarray; give a HeadClusters$"):
+        three.agreement(three.labels)
 
 
 def test_from_head_distances() -> None:
@@ -203,6 +205,10 @@ def test_saved_and_loaded(tmp_path) -> None:
         ({"clusters": 0}, "clusters must be a whole number from 1, but is 0"),
         ({"threshold": -1}, "threshold is a distance of 0 or more, but is -1"),
         ({"threshold": float("nan")}, "threshold is a distance of 0 or more, but is nan"),
+        ({"threshold": float("inf")}, "threshold is a distance of 0 or more, but is inf"),
+        ({"threshold": "a"}, "threshold is a distance of 0 or more, but is 'a'"),
+        ({"clusters": True}, "clusters must be a whole number from 1, but is True"),
+        ({"sqrt": "no"}, "sqrt must be True or False, but is 'no'"),
         (
             {"clusters": 2, "threshold": 0.5},
             "give clusters=2 or threshold=0.5, not both: each says where to cut",
@@ -226,7 +232,15 @@ def test_what_is_refused(options, message) -> None:
     assert str(error.value) == message
 
 
-@pytest.mark.parametrize("cluster", [0, 3, "1"])
+def test_numbers_may_be_numpys(tmp_path) -> None:
+    found = cluster_heads(line(0, 1, 5), threshold=np.float32(2))
+    assert (type(found.threshold), found.members(np.int64(1))) == (float, ("1", "2"))
+    found.save(tmp_path / "clusters.json")
+    assert HeadClusters.load(tmp_path / "clusters.json") == found
+    assert cluster_heads(line(0, 1, 5), clusters=np.int64(3)).clusters == 3
+
+
+@pytest.mark.parametrize("cluster", [0, 3, "1", True, 1.0])
 def test_clusters_that_are_not_there(cluster) -> None:
     with pytest.raises(SelectionError) as error:
         cluster_heads(line(0, 1, 5)).members(cluster)

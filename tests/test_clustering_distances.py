@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
+import operator
+import os
+import subprocess
+import sys
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -53,7 +59,17 @@ class Stream:
 
 def same(a, b):
     """Whether two are equal up to the order of the additions."""
-    for field in ("layers", "heads", "weighting", "sequences", "queries", "skipped", "truncated", "kernels"):
+    for field in (
+        "layers",
+        "heads",
+        "weighting",
+        "sequences",
+        "queries",
+        "skipped",
+        "truncated",
+        "kernels",
+        "chosen_by",
+    ):
         assert getattr(a, field) == getattr(b, field), field
     for field in ("count", "missing", "weight", "mean", "second", "squared_weight", "squared_second"):
         np.testing.assert_allclose(getattr(a.table, field), getattr(b.table, field), atol=1e-12, err_msg=field)
@@ -163,6 +179,46 @@ class TestAdding:
         with pytest.raises(ValidationError, match=message):
             head_distances(corpus) + head_distances(corpus, **other)
 
+    def test_only_what_the_same_function_chose(self, corpus, tmp_path):
+        def first(count):
+            return lambda axis: np.arange(len(axis)) < count
+
+        def ordinary(axis):
+            return np.array([role not in {"cls", "sep"} for role in axis.roles])
+
+        # On one line: two functions with the same lines of source.
+        choices = [None, lambda axis: ~axis.special, lambda axis: axis.special]
+        choices += [lambda axis: np.ones_like(axis.special), lambda axis: np.zeros_like(axis.special)]
+        choices += [first(1), first(2), ordinary, operator.attrgetter("special")]
+        choices += [functools.partial(lambda n, axis: np.arange(len(axis)) < n, n) for n in (1, 2)]
+        done = [head_distances(corpus[:2], queries=queries) for queries in choices]
+        for one, other in itertools.permutations(done, 2):
+            with pytest.raises(
+                ValidationError, match=r"do not belong together: chosen_by is .* in one and .* in the other"
+            ):
+                one + other
+        done[1].save(tmp_path / "part.json")
+        part = HeadDistances.load(tmp_path / "part.json")
+        assert part.chosen_by == done[1].chosen_by != done[2].chosen_by
+        assert repr(part).endswith(f"weighting='query', chosen_by='{part.chosen_by}')")
+        assert part.chosen_by.startswith("<lambda> ")
+        assert done[7].chosen_by.startswith("ordinary ")
+        assert "chosen_by" not in repr(done[0])
+        rest = head_distances(corpus[2:], queries=lambda axis: ~axis.special)  # the same, on another line
+        same(part + rest, head_distances(corpus, queries=choices[1]))
+        again = head_distances(corpus[2:], queries=first(2))
+        assert (done[6] + again).sequences == 4
+
+    def test_a_function_is_known_in_another_process(self):
+        code = (
+            "from bertattn.clustering.distances import _described\n"
+            "print(_described(lambda axis: [role in {'cls', 'sep', 'bos'} for role in axis.roles]))"
+        )
+        run = [sys.executable, "-c", code]
+        seeds = ({"PYTHONHASHSEED": seed} for seed in "12")
+        outputs = {subprocess.check_output(run, env=os.environ | seed, text=True) for seed in seeds}
+        assert len(outputs) == 1
+
     def test_only_one_model(self, corpus):
         with pytest.raises(ValidationError, match="model is None in one and 'bert' in the other") as caught:
             head_distances([*corpus, sequence(3, 1, source=Source(model="bert"))])
@@ -261,8 +317,14 @@ class TestReading:
         assert len(distances.nearest("1-2")) == 5
         with pytest.raises(SelectionError, match="head 3-1 is not here; there are 1-1 to 2-3"):
             distances.nearest("3-1")
-        with pytest.raises(ValidationError, match="k is how many heads to list, a whole number from 1, but is 0"):
+        with pytest.raises(ValidationError, match="k must be a whole number from 1, but is 0"):
             distances.nearest("1-1", k=0)
+        assert distances.nearest("1-2", np.int64(2)) == nearest
+
+    @pytest.mark.parametrize("level", ["a", None, 1, 95, [0.95]])
+    def test_the_level_of_an_interval_is_a_probability(self, corpus, level):
+        with pytest.raises(ValidationError, match=r"level is a probability between 0 and 1, such as 0.95, but is"):
+            head_distances(corpus).interval(level)
 
     def test_select(self, corpus):
         distances = head_distances(corpus)
@@ -273,7 +335,15 @@ class TestReading:
         assert distances.select(layers=1).names == ("2-1", "2-2", "2-3")
         same(distances.select(heads=(0, 2)), head_distances([a.select(heads=(0, 2)) for a in corpus]))
         assert distances.select(layers=0, heads=0).matrix().tolist() == [[0.0]]
-        for wrong in ({"layers": 2}, {"heads": []}, {"heads": [1, 1]}):
+        assert distances.select(layers=np.array([1])).layers == (1,)
+        for wrong in (
+            {"layers": 2},
+            {"heads": []},
+            {"heads": [1, 1]},
+            {"layers": 1.0},
+            {"heads": True},
+            {"heads": [[0]]},
+        ):
             with pytest.raises(SelectionError, match=r"must be different ones of \[0, 1.*counted from 0"):
                 distances.select(**wrong)
 

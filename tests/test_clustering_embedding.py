@@ -102,6 +102,25 @@ def test_the_unit_of_the_distances_is_that_of_the_coordinates() -> None:
         np.testing.assert_allclose(one.coordinates.mean(0), 0.0, atol=1e-9)
 
 
+@pytest.mark.parametrize("method", ["metric", "classical"])
+@pytest.mark.parametrize("unit", [1e200, 1e-300])
+def test_units_whose_squares_are_no_numbers(method, unit, tmp_path) -> None:
+    distances = between(np.random.default_rng(1).normal(size=(8, 4)))
+    one, other = (embed_heads(x, method=method) for x in (distances, unit * distances))
+    np.testing.assert_allclose(other.coordinates / unit, one.coordinates, rtol=1e-6, atol=1e-6)
+    assert other.stress == pytest.approx(one.stress)
+    assert np.isnan(other.negative_share)
+    other.save(tmp_path / "other.json")
+    assert HeadEmbedding.load(tmp_path / "other.json") == other
+
+
+def test_numbers_may_be_numpys(plane, tmp_path) -> None:
+    options = {"dimensions": 3, "seed": 2, "starts": 1, "sqrt": True}
+    one = embed_heads(between(plane), **options)
+    assert embed_heads(between(plane), **{name: np.array(value)[()] for name, value in options.items()}) == one
+    assert type(embed_heads(between(plane), seed=np.int64(2)).seed) is int
+
+
 def test_the_same_seed_gives_the_same_and_more_starts_nothing_worse() -> None:
     distances = between(np.random.default_rng(2).normal(size=(15, 8)))
     np.random.seed(0)  # noqa: NPY002  # the global state is the point
@@ -219,6 +238,13 @@ def test_only_embeddings_of_the_same_heads_are_aligned(plane) -> None:
     )
     with pytest.raises(ValidationError, match=r"^one embedding has 2 dimensions and the other 3; embed both with"):
         a.aligned(to=embed_heads(between(plane[:6]), method="classical", dimensions=3))
+    with pytest.raises(ValidationError) as error:
+        a.aligned(to=a.coordinates)
+    assert str(error.value) == (
+        "heads are paired with those of another HeadEmbedding, but this is ndarray; give a HeadEmbedding"
+    )
+    with pytest.raises(ValidationError, match=r"^scale must be True or False, but is 2$"):
+        a.aligned(to=a, scale=2)
     nothing = embed_heads(np.zeros((6, 6)))
     np.testing.assert_allclose(nothing.aligned(to=a, scale=True).coordinates, np.zeros((6, 2)), atol=1e-12)
 
@@ -282,11 +308,21 @@ NAN = float("nan")
             ),
         ),
         (np.zeros((4, 4)), {"shape": (3, 2)}, "shape=(3, 2) is 6 heads but the distances are of 4"),
-        (np.zeros((4, 4)), {"shape": 4}, "shape must be (layers, heads in each), but is 4"),
-        (np.zeros((4, 4)), {"shape": (2, 2, 1)}, "shape must be (layers, heads in each), but is (2, 2, 1)"),
+        ([[0, 1], [0]], {}, "distances must be HeadDistances or a square array [head, head], but are list"),
+        (np.eye(2) + 0j, {}, "distances must be HeadDistances or a square array [head, head], but are ndarray"),
+        *(
+            (
+                np.zeros((4, 4)),
+                {"shape": shape},
+                f"shape must be (layers, heads in each), whole numbers from 1, but is {shape}",
+            )
+            for shape in (4, (2, 2, 1), (-2, -2), (2.0, 2))
+        ),
         (np.zeros((4, 4)), {"method": "umap"}, "method must be one of 'metric', 'classical', but is 'umap'"),
         (np.zeros((4, 4)), {"dimensions": 0}, "dimensions must be a whole number from 1, but is 0"),
-        (np.zeros((4, 4)), {"seed": None}, "seed must be a whole number from 0, but is None"),
+        (np.zeros((4, 4)), {"seed": None}, "seed must be a whole number from 0 to 4294967295, but is None"),
+        (np.zeros((4, 4)), {"seed": 2**32}, "seed must be a whole number from 0 to 4294967295, but is 4294967296"),
+        (np.zeros((4, 4)), {"sqrt": "no"}, "sqrt must be True or False, but is 'no'"),
         (np.zeros((4, 4)), {"starts": True}, "starts must be a whole number from 1, but is True"),
     ],
 )

@@ -129,8 +129,23 @@ def test_layers_with_one_head_and_layers_all_alike() -> None:
         layer_closeness(np.zeros((4, 4)))
     with pytest.raises(ValidationError, match=r"^permutations must be a whole number from 1, but is 0$"):
         layer_closeness(distances, permutations=0)
-    with pytest.raises(ValidationError, match=r"^seed must be a whole number from 0, but is -1$"):
-        layer_closeness(distances, seed=-1)
+    for seed in (-1, 2**32):
+        with pytest.raises(
+            ValidationError, match=rf"^seed must be a whole number from 0 to 4294967295, but is {seed}$"
+        ):
+            layer_closeness(distances, seed=seed)
+    with pytest.raises(ValidationError, match=r"^sqrt must be True or False, but is 'no'$"):
+        layer_closeness(distances, sqrt="no")
+
+
+@pytest.mark.parametrize("distance", [0.1, 0.3, 1 / 3, 0.7, 1e200])
+@pytest.mark.parametrize("shape", [(2, 3), (4, 6), (12, 12)])
+def test_heads_equally_far_apart_have_no_close_layers(distance, shape) -> None:
+    """Every permutation gives the same difference; rounding must not decide."""
+    heads = shape[0] * shape[1]
+    found = layer_closeness(distance * (1 - np.eye(heads)), shape=shape, permutations=99)
+    assert found.p_value == 1
+    assert found.difference == pytest.approx(0, abs=1e-12 * distance)
 
 
 def test_comparison_is_scipys() -> None:
@@ -234,8 +249,30 @@ def test_geometries_without_differences_are_undefined() -> None:
     assert np.isnan([nothing.disparity, nothing.disparity_p, nothing.mantel, nothing.mantel_p]).all()
     assert np.isnan(nothing.residuals).all()
     regular = compare_geometries(some, equal, permutations=9, dimensions=3)
-    assert np.isnan([regular.mantel, regular.mantel_p]).all()
+    assert np.isnan([regular.mantel, regular.mantel_p, regular.disparity_p]).all()
     assert 0 < regular.disparity < 1
+
+
+@pytest.mark.parametrize("method", ["metric", "classical"])
+@pytest.mark.parametrize("noise", [0.0, 1e-9])
+def test_heads_equally_far_apart_say_nothing_of_others(method, noise) -> None:
+    """All eigenvalues tie, so the embedding is one of many; with itself it would agree as nothing does by chance."""
+    rng = np.random.default_rng(0)
+    equal = 0.3 * (1 - np.eye(6)) + noise * np.triu(rng.random((6, 6)), 1)
+    equal = np.triu(equal, 1) + np.triu(equal, 1).T
+    for a, b in ((equal, equal), (equal, between(points(6, 0))), (between(points(6, 0)), equal)):
+        found = compare_geometries(a, b, method=method, permutations=9)
+        assert np.isnan([found.disparity_p, found.mantel, found.mantel_p]).all()
+
+
+def test_the_unit_does_not_matter(tmp_path) -> None:
+    a, b = between(points(6, 0)), between(points(6, 1))
+    one = compare_geometries(a, b, permutations=np.int64(99), dimensions=np.int64(3), seed=np.uint8(4))
+    large = compare_geometries(1e200 * a, 1e-200 * b, permutations=99, dimensions=3, seed=4)
+    assert (large.disparity, large.mantel) == pytest.approx((one.disparity, one.mantel))
+    assert (large.disparity_p, large.mantel_p) == (one.disparity_p, one.mantel_p)
+    one.save(tmp_path / "one.json")
+    assert type(one).load(tmp_path / "one.json") == one
 
 
 @pytest.mark.parametrize(
@@ -255,7 +292,14 @@ def test_geometries_without_differences_are_undefined() -> None:
         (line(0, 1, 2), line(0, 1, 2), {"method": "t"}, "method must be one of 'metric', 'classical', but is 't'"),
         (line(0, 1, 2), line(0, 1, 2), {"dimensions": 0}, "dimensions must be a whole number from 1, but is 0"),
         (line(0, 1, 2), line(0, 1, 2), {"permutations": 0}, "permutations must be a whole number from 1, but is 0"),
-        (line(0, 1, 2), line(0, 1, 2), {"seed": 0.5}, "seed must be a whole number from 0, but is 0.5"),
+        (line(0, 1, 2), line(0, 1, 2), {"seed": 0.5}, "seed must be a whole number from 0 to 4294967295, but is 0.5"),
+        (
+            line(0, 1, 2),
+            line(0, 1, 2),
+            {"seed": 2**40},
+            "seed must be a whole number from 0 to 4294967295, but is 1099511627776",
+        ),
+        (line(0, 1, 2), line(0, 1, 2), {"sqrt": 1}, "sqrt must be True or False, but is 1"),
     ],
 )
 def test_what_is_refused(a, b, options, message) -> None:

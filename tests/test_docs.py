@@ -50,6 +50,9 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
             pytest.skip(f"needs {package}")
     if importlib.util.find_spec("matplotlib") is not None:
         monkeypatch.setenv("MPLBACKEND", "agg")
+        from matplotlib import pyplot
+
+        pyplot.close("all")  # matplotlib warns of more than 20 open figures, those of the pages before among them
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)  # no example asks the hub
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {"__name__": "__page__"}

@@ -263,6 +263,36 @@ def test_more_clusters_than_colours_still_look_different(ax: Axes) -> None:
         (lambda e: figures.head_map(e, labels="1-1"), SelectionError, r"labels must be 'all' or a list .*\['8-10'\]"),
         (lambda e: figures.head_map(e, labels=["9-1"]), SelectionError, "no head 9-1; there are 12, from 1-1 to 3-4"),
         (lambda e: figures.cluster_figure(e, e), ValidationError, "cluster_figure needs what clustering.label_behav"),
+        (
+            lambda e: figures.head_map(e, labels=3),
+            ValidationError,
+            "labels must be a sequence, one entry a head, but is 3",
+        ),
+        (
+            lambda e: figures.head_map(e, ax=3),
+            ValidationError,
+            "head_map draws on matplotlib's Axes, but ax is int; leave",
+        ),
+        (
+            lambda e: figures.dendrogram(cluster_heads(np.zeros((2, 2))), ax="x"),
+            ValidationError,
+            "dendrogram draws on matplotlib's Axes, but ax is str; leave it out for new ones",
+        ),
+        (
+            lambda e: figures.distance_matrix(head_distances(2, 2), ax=figures),
+            ValidationError,
+            "distance_matrix draws on matplotlib's Axes, but ax is module",
+        ),
+        (
+            lambda e: figures.distance_matrix(head_distances(2, 2), order=[]),
+            SelectionError,
+            "order names no head; leave it out to show all of them",
+        ),
+        (
+            lambda e: figures.distance_matrix(head_distances(2, 2), sqrt="no"),
+            ValidationError,
+            "sqrt must be True or False, but is 'no'",
+        ),
         (figures.dendrogram, ValidationError, "dendrogram draws what clustering.cluster_heads gives"),
         (figures.distance_matrix, ValidationError, "distance_matrix draws what clustering.head_dist"),
     ],

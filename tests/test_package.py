@@ -79,7 +79,7 @@ def test_the_metadata_is_valid(built: Path) -> None:
     assert metadata.version == Version(bertattn.__version__)
     assert metadata.license_expression == "MIT"
     assert str(metadata.requires_python) == ">=3.11"
-    assert set(metadata.provides_extra or ()) == {"all", "demo", "plot", "spacy", "test"}
+    assert set(metadata.provides_extra or ()) == {"all", "demo", "fast", "plot", "spacy", "test"}
 
 
 def pins(file: str) -> dict[str, str]:

@@ -164,7 +164,7 @@ class Moments:
         Raises:
             ValidationError: a level outside (0, 1).
         """
-        if not 0 < level < 1:
+        if not isinstance(level, int | float | np.floating) or not 0 < level < 1:
             raise ValidationError(f"level is a probability between 0 and 1, such as 0.95, but is {level!r}")
         from scipy.special import stdtrit
 

@@ -11,13 +11,14 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
+from bertattn.clustering._options import real_array
 from bertattn.clustering.distances import HeadDistances
 from bertattn.errors import ValidationError
 from bertattn.results import Result, numbers_from_json, numbers_to_json
 from bertattn.tensor import format_head
 
-# Entries that differ by less than this part of the largest are equal but for rounding.
-_ROUNDING: Final = 1e-6
+# Distances that differ by less than this part of the largest are equal but for rounding.
+ROUNDING: Final = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,12 +69,12 @@ def _check_defined(matrix: HeadMatrix, remedy: str) -> None:
 
 
 def _square(distances: Any) -> Numpy:
-    try:
-        values = np.array(_arrays.to_numpy(distances), dtype=np.float64)
-    except (TypeError, ValueError):
+    array = real_array(distances)
+    if array is None:
         raise ValidationError(
             f"distances must be HeadDistances or a square array [head, head], but are {type(distances).__name__}"
-        ) from None
+        )
+    values = np.array(_arrays.to_numpy(array), dtype=np.float64)
     if values.ndim != 2 or values.shape[0] != values.shape[1] or not values.size:
         raise ValidationError(
             f"distances must be HeadDistances or a square array [head, head], but have shape {values.shape}"
@@ -85,7 +86,7 @@ def _checked(values: Numpy) -> Numpy:
     if np.isinf(values).any() or values.min() < 0:
         worst = values.max() if np.isinf(values).any() else values.min()
         raise ValidationError(f"a distance is finite and 0 or more, but one is {worst:.4g}")
-    reach = _ROUNDING * values.max()
+    reach = ROUNDING * values.max()
     i, j = np.unravel_index(np.argmax(np.abs(values - values.T)), values.shape)
     if abs(values[i, j] - values[j, i]) > reach:
         raise ValidationError(
@@ -108,33 +109,29 @@ def _named(heads: int, shape: tuple[int, int] | None) -> tuple[tuple[str, ...], 
     try:
         layers, per_layer = (operator.index(n) for n in shape)
     except (TypeError, ValueError):
-        raise ValidationError(f"shape must be (layers, heads in each), but is {shape!r}") from None
+        layers = per_layer = 0
+    if layers < 1 or per_layer < 1:
+        raise ValidationError(f"shape must be (layers, heads in each), whole numbers from 1, but is {shape!r:.60}")
     if layers * per_layer != heads:
         raise ValidationError(f"shape={shape!r} is {layers * per_layer} heads but the distances are of {heads}")
     places = [(i // per_layer, i % per_layer) for i in range(heads)]
     return tuple(format_head(*place) for place in places), tuple(layer for layer, _ in places)
 
 
-def whole(name: str, value: object, least: int) -> int:
-    """A whole number that is not too small.
+def same_heads(ours: Any, theirs: Any) -> None:
+    """Refuse what is no result of the same kind, or one of different heads, where heads are paired by name.
 
     Raises:
-        ValidationError: anything else.
+        ValidationError: another kind, or the names, or their order, are not the same.
     """
-    if type(value) is not int or value < least:
-        raise ValidationError(f"{name} must be a whole number from {least}, but is {value!r}")
-    return value
-
-
-def same_heads(ours: tuple[str, ...], theirs: tuple[str, ...]) -> None:
-    """Refuse results of different heads where they are paired by name.
-
-    Raises:
-        ValidationError: the names, or their order, are not the same.
-    """
-    if ours != theirs:
+    kind = type(ours).__name__
+    if not isinstance(theirs, type(ours)):
         raise ValidationError(
-            f"heads are paired by name, but one result has {_some(ours)} and the other {_some(theirs)}; "
+            f"heads are paired with those of another {kind}, but this is {type(theirs).__name__}; give a {kind}"
+        )
+    if ours.names != theirs.names:
+        raise ValidationError(
+            f"heads are paired by name, but one result has {_some(ours.names)} and the other {_some(theirs.names)}; "
             "select the same heads of both first"
         )
 

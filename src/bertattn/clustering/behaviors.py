@@ -13,6 +13,7 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
+from bertattn.clustering._options import number_in, whole
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads import (
     BestHead,
@@ -50,7 +51,8 @@ class HeadBehaviors(Result):
         flags: bool `[head]` for each behaviour.
         values: float64 `[head]`, the number that is compared with the threshold; NaN where there is none.
         margins: float64 `[head]`, by how many standard errors of its own the value lies above the threshold, or, where
-            negative, below. Within 2 of it another corpus may give another flag.
+            negative, below. Within 2 of it another corpus may give another flag. NaN where the error is not known, as
+            that of "broad" for sequences of different lengths.
         thresholds: the threshold of each behaviour; NaN for what was labelled by hand.
         picked_on: for each linguistic behaviour what its head was picked on: "the same words", "other words" or "other
             folds" (of mentions, documents), or "by hand".
@@ -179,8 +181,9 @@ def label_behaviors(
 
     A statistic that is undefined (NaN), as attention to [CLS] in a model without one, gives no flag.
 
-    Standard errors: of a surface statistic over sequences, where the lengths differ that of "broad" is an upper bound
-    (entropy and length rise together); of a linguistic one from its interval, the baseline taken as given.
+    Standard errors: of a surface statistic over sequences; of a linguistic one from its interval, the baseline taken as
+    given. Where lengths differ that of "broad" is not known, and its margin NaN: entropy and length rise together, and
+    a `Summary` does not keep how closely. With `entropy=` it is.
 
     Args:
         surface: of `summarize(stream, patterns.surface_patterns)`.
@@ -197,8 +200,8 @@ def label_behaviors(
         min_count: how many words a relation must have, where scores are given.
 
     Raises:
-        ValidationError: not such a summary, scores or table; a threshold out of range; a label by hand that is the name
-            of a surface behaviour, or no text.
+        ValidationError: not such a summary, scores or table; a threshold out of range; labels by hand that are no
+            dict, or one that is the name of a surface behaviour, or no text.
         SelectionError: a head that the summary lacks.
 
     Examples:
@@ -211,12 +214,18 @@ def label_behaviors(
         (('next', 'det'), ['broad', 'det'])
     """
     _check(surface)
-    fractions = {"offset": offset, "special": special, "punctuation": punctuation, "broad": broad, "gain": gain}
-    for name, threshold in fractions.items():
-        _fraction(name, threshold)
-    if entropy is not None and not (isinstance(entropy, int | float) and 0 <= entropy < math.inf):
-        raise ValidationError(f"entropy is a threshold in nats, such as 3.8, but is {entropy!r}")
-    thresholds = {"next": offset, "previous": offset, "broad": broad if entropy is None else float(entropy)}
+    given = {"offset": offset, "special": special, "punctuation": punctuation, "broad": broad, "gain": gain}
+    offset, special, punctuation, broad, gain = (
+        number_in(value, 0, 1, wanted=f"{name} is a fraction from 0 to 1") for name, value in given.items()
+    )
+    if entropy is not None:
+        entropy = number_in(entropy, 0, math.inf, wanted="entropy is a threshold in nats, such as 3.8")
+    min_count = whole("min_count", min_count, 0)
+    if linguistic is not None and not isinstance(linguistic, Mapping):
+        raise ValidationError(
+            f'linguistic must be a dict of heads and labels, such as {{"8-10": "dobj"}}, but is {linguistic!r:.60}'
+        )
+    thresholds = {"next": offset, "previous": offset, "broad": broad if entropy is None else entropy}
     thresholds |= dict.fromkeys(("cls", "sep", "bos", "eos"), special) | {"punctuation": punctuation}
     places = [(layer, head) for layer in surface.layers for head in surface.heads]
     index = {place: i for i, place in enumerate(places)}
@@ -240,9 +249,9 @@ def label_behaviors(
             spread = _standard_error(head.low, head.high, found.level)
             table.add("coreference", [_place(found.head, index)], head.accuracy, spread, nearest.accuracy + gain)
             picked_on["coreference"] = found.picked_on
-    for given, label in (linguistic or {}).items():
+    for named, label in (linguistic or {}).items():
         _refuse_surface_name(label)
-        table.by_hand(label, _place(given, index))
+        table.by_hand(label, _place(named, index))
         picked_on[label] = "by hand"
     return HeadBehaviors(
         names=tuple(format_head(*place) for place in places),
@@ -294,11 +303,6 @@ def _check(surface: object) -> None:
         )
 
 
-def _fraction(name: str, value: object) -> None:
-    if not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValidationError(f"{name} is a fraction from 0 to 1, but is {value!r}")
-
-
 def _refuse_surface_name(label: object) -> None:
     if not isinstance(label, str) or not label or label in SURFACE:
         raise ValidationError(
@@ -317,14 +321,17 @@ def _place(head: HeadName, index: Mapping[tuple[int, int], int]) -> int:
 
 
 def _statistic(surface: Summary, name: str, entropy: float | None) -> tuple[Numpy, Numpy]:
-    """What decides about a behaviour, and its standard error; "broad" in nats only where that is the threshold."""
+    """What decides about a behaviour, and its standard error; "broad" in nats only where that is the threshold.
+
+    The error of a ratio takes the covariance of its parts, so it is NaN unless the lower part is the same everywhere.
+    """
     measured = "entropy" if name == "broad" else name
     value, error = surface.mean(measured), surface.standard_error(measured)
     if name != "broad" or entropy is not None:
         return value, error
     most = np.where(surface.mean("uniform_entropy") > 0, surface.mean("uniform_entropy"), np.nan)
-    share = value / most
-    return share, np.hypot(error, share * surface.standard_error("uniform_entropy")) / most
+    alike = surface.standard_error("uniform_entropy") <= 1e-9 * most
+    return value / most, np.where(alike, error, np.nan) / most
 
 
 def _standard_error(low: float, high: float, level: float) -> float:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from bertattn import _arrays
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import OfHeads, head_matrix, same_heads, whole
+from bertattn.clustering._input import OfHeads, head_matrix, same_heads
+from bertattn.clustering._options import flag, number_in, whole
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads._options import one_of
 
@@ -72,17 +75,18 @@ class HeadClusters(OfHeads):
         Raises:
             SelectionError: there is no such cluster.
         """
-        if cluster not in range(1, self.clusters + 1):
+        number = _arrays.plain(cluster)
+        if type(number) is not int or number not in range(1, self.clusters + 1):
             raise SelectionError(f"there is no cluster {cluster!r}; they are counted from 1 to {self.clusters}")
-        return tuple(name for name, label in zip(self.names, self.labels, strict=True) if label == cluster)
+        return tuple(name for name, label in zip(self.names, self.labels, strict=True) if label == number)
 
     def agreement(self, other: HeadClusters) -> float:
         """Adjusted Rand index of two clusterings of the same heads: 1 where they are equal, 0 on average by chance.
 
         Raises:
-            ValidationError: these are other heads.
+            ValidationError: no clustering, or one of other heads.
         """
-        same_heads(self.names, other.names)
+        same_heads(self, other)
         from sklearn.metrics import adjusted_rand_score
 
         return float(adjusted_rand_score(self.labels, other.labels))
@@ -146,6 +150,7 @@ def cluster_heads(
         ('1-4', '1-5')
     """
     one_of("linkage", linkage, get_args(Linkage))
+    sqrt = flag("sqrt", sqrt)
     if linkage == "ward" and not sqrt:
         raise ValidationError(
             "linkage='ward' needs the distances of points in space, which the divergence is not but its root is; "
@@ -155,16 +160,18 @@ def cluster_heads(
         raise ValidationError(
             f"give clusters={clusters!r} or threshold={threshold!r}, not both: each says where to cut"
         )
-    if threshold is not None and not threshold >= 0:
-        raise ValidationError(f"threshold is a distance of 0 or more, but is {threshold!r}")
+    if threshold is not None:
+        threshold = number_in(threshold, 0, math.inf, wanted="threshold is a distance of 0 or more")
+    if clusters is not None:
+        clusters = whole("clusters", clusters, 1)
     matrix = head_matrix(distances, sqrt=sqrt, shape=shape)
     heads = len(matrix.names)
-    if clusters is not None and whole("clusters", clusters, 1) > heads:
+    if clusters is not None and clusters > heads:
         raise ValidationError(f"clusters={clusters} are more than the {heads} heads there are")
     tree, cophenetic = _tree(matrix.values, linkage)
     picked_by: PickedBy = "clusters" if clusters is not None else "threshold"
     if threshold is not None:
-        labels = _at_height(tree, float(threshold))
+        labels = _at_height(tree, threshold)
     elif clusters is not None:
         labels = _cuts(tree)[:, heads - clusters]
     else:
@@ -178,7 +185,7 @@ def cluster_heads(
         cophenetic=cophenetic,
         linkage=linkage,
         picked_by=picked_by,
-        threshold=None if threshold is None else float(threshold),
+        threshold=threshold,
         sqrt=sqrt,
     )
 

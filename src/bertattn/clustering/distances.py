@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import hashlib
+import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from types import CodeType
 from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
@@ -12,7 +16,8 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.clustering._kernels import Kernel, pairs
-from bertattn.clustering.divergence import Aggregate, check_options, divergence_sums, square
+from bertattn.clustering._options import flag, whole
+from bertattn.clustering.divergence import Aggregate, check_aggregate, checked_smoothing, divergence_sums, square
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads._options import one_of
 from bertattn.heads._stream import Skipped, counted
@@ -71,6 +76,8 @@ class HeadDistances(Result):
         measure, unit: what the weights were, of tokens or words.
         source: where they came from.
         kernels: the ways of computing that ran.
+        chosen_by: the function that chose the query rows: its name, and a hash of its bytecode (of this version of
+            Python) and of the values it was made with; None where all were taken. Only results of one choice add.
 
     Raises:
         ValidationError: moments of another number of pairs than the heads make, or an unknown weighting.
@@ -89,6 +96,7 @@ class HeadDistances(Result):
     unit: str = "token"
     source: Source = dataclasses.field(default_factory=Source)
     kernels: tuple[str, ...] = ()
+    chosen_by: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("layers", "heads", "kernels"):
@@ -124,8 +132,9 @@ class HeadDistances(Result):
             sqrt: the root of that, which is a metric.
 
         Raises:
-            ValidationError: another aggregate, or a sum where each sequence weighs 1, which is none over queries.
+            ValidationError: an unknown option, or a sum where each sequence weighs 1, which is none over queries.
         """
+        sqrt = flag("sqrt", sqrt)
         values = self._scale(aggregate) * self.table.mean
         return square(np.sqrt(values) if sqrt else values, len(self))
 
@@ -138,6 +147,7 @@ class HeadDistances(Result):
         Raises:
             ValidationError: as `matrix`.
         """
+        sqrt = flag("sqrt", sqrt)
         scale = self._scale(aggregate)
         errors = scale * self.table.standard_error
         if sqrt:
@@ -163,10 +173,9 @@ class HeadDistances(Result):
 
         Raises:
             SelectionError: no such head.
-            ValidationError: `k` is no number from 1.
+            ValidationError: `k` is no whole number from 1.
         """
-        if type(k) is not int or k < 1:
-            raise ValidationError(f"k is how many heads to list, a whole number from 1, but is {k!r}")
+        k = whole("k", k, 1)
         place = parse_head(head)
         if place not in self.places:
             raise SelectionError(
@@ -188,11 +197,12 @@ class HeadDistances(Result):
         kept: dict[str, Any] = {}
         for name, wanted, present in (("layers", layers, self.layers), ("heads", heads, self.heads)):
             numbers = present if wanted is None else (wanted,) if not isinstance(wanted, Iterable) else tuple(wanted)
-            if not numbers or not set(numbers) <= set(present) or len(set(numbers)) < len(numbers):
+            plain = tuple(_arrays.plain(n) for n in numbers)
+            if not plain or any(type(n) is not int or n not in present for n in plain) or len(set(plain)) < len(plain):
                 raise SelectionError(
-                    f"{name} must be different ones of {list(present)} (counted from 0), but are {list(numbers)}"
+                    f"{name} must be different ones of {list(present)} (counted from 0), but are {list(plain)}"
                 )
-            kept[name] = tuple(_arrays.plain(n) for n in numbers)
+            kept[name] = plain
         number = square(np.arange(self.table.shape[0]), len(self)).astype(np.int64)
         rows = np.array([self.places.index((layer, head)) for layer in kept["layers"] for head in kept["heads"]])
         first, second = pairs(len(rows))
@@ -202,7 +212,7 @@ class HeadDistances(Result):
         """The two as one stream, up to rounding. The indices in `skipped` and `truncated` stay those of each stream."""
         if not isinstance(other, HeadDistances):
             return NotImplemented
-        for name in ("layers", "heads", "weighting", "smoothing", "measure", "unit"):
+        for name in ("layers", "heads", "weighting", "smoothing", "measure", "unit", "chosen_by"):
             _check_same(name, getattr(self, name), getattr(other, name))
         for name in ("model", "revision", "dtype", "attention", "steps"):
             _check_same(name, getattr(self.source, name), getattr(other.source, name))
@@ -229,9 +239,10 @@ class HeadDistances(Result):
 
     def __repr__(self) -> str:
         left_out = f", {len(self.skipped)} skipped" if self.skipped else ""
+        chosen = f", chosen_by={self.chosen_by!r}" if self.chosen_by else ""
         return (
             f"HeadDistances({len(self.layers)} layers x {len(self.heads)} heads over {self.sequences} sequences"
-            f"{left_out}, weighting={self.weighting!r})"
+            f"{left_out}, weighting={self.weighting!r}{chosen})"
         )
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -252,7 +263,7 @@ class HeadDistances(Result):
 
     def _scale(self, aggregate: Aggregate) -> Any:
         """What turns the means into the aggregate."""
-        check_options(aggregate, self.smoothing)
+        check_aggregate(aggregate)
         if aggregate == "mean":
             return 1.0
         if self.weighting == "sequence":
@@ -292,7 +303,7 @@ def head_distances(
     Args:
         stream: the sequences, such as `extractor.extract(texts)` or a list.
         queries: which query rows count: a function of the query axis that gives bool[query], such as
-            `lambda axis: ~axis.special`. None means all, as in the paper.
+            `lambda axis: ~axis.special`. None means all, as in the paper. Results of different choices do not add.
         smoothing: the share of each row given to the uniform distribution. The released code has 0.001; the exact
             divergence, 0, is the default.
         weighting: "query" pools over query rows, as the paper does; "sequence" averages the means of the sequences.
@@ -321,7 +332,7 @@ def head_distances(
         >>> distances.nearest("1-1")
         [NearHead(name='1-2', distance=0.3255, standard_error=0.07317)]
     """
-    check_options("mean", smoothing)
+    smoothing = checked_smoothing(smoothing)
     one_of("weighting", weighting, ("query", "sequence"))
     if queries is not None and not callable(queries):
         raise ValidationError(
@@ -345,6 +356,7 @@ class _Counter:
     ) -> None:
         self.stream = stream
         self.queries = queries
+        self.chosen_by = None if queries is None else _described(queries)
         self.smoothing = smoothing
         self.weighting: Weighting = weighting
         self.kernel = kernel
@@ -387,7 +399,37 @@ class _Counter:
             unit=attention.unit,
             source=attention.source or Source(),
             kernels=(used,),
+            chosen_by=self.chosen_by,
         )
+
+
+def _described(function: Callable[..., Any]) -> str:
+    """The name of a function, and a hash of its bytecode and of the values that it was made with.
+
+    Not of its source: of two lambdas on one line that is the same, and of one lambda on two lines it differs.
+    """
+    given: list[Any] = []
+    while isinstance(function, functools.partial):
+        given += [function.args, sorted(function.keywords.items())]
+        function = function.func
+    if not inspect.isfunction(function):  # compiled, or an object that can be called
+        return repr((function, *given) if given else function)
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    made_with = _arrays.plain([given, function.__defaults__, function.__kwdefaults__, cells])
+    content = repr((_computed(function.__code__), made_with))
+    return f"{function.__name__} {hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
+
+
+def _computed(code: CodeType) -> tuple[Any, ...]:
+    """What a function computes, whatever it is called and wherever it stands."""
+    constants = [
+        _computed(value) if isinstance(value, CodeType)
+        # The order of a set changes from process to process.
+        else sorted(map(repr, value)) if isinstance(value, frozenset)
+        else value
+        for value in code.co_consts
+    ]  # fmt: skip
+    return code.co_code, code.co_names, constants
 
 
 def _check_same(name: str, a: object, b: object) -> None:

@@ -11,6 +11,7 @@ from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.clustering import _kernels
 from bertattn.clustering._kernels import Kernel
+from bertattn.clustering._options import flag, number_in, real_array
 from bertattn.errors import MeasureError, ValidationError
 from bertattn.tensor import ROW_TOLERANCE, AttentionTensor
 
@@ -36,19 +37,26 @@ def js_divergence(p: Any, q: Any, /, *, smoothing: float = 0.0, sqrt: bool = Fal
         `[...]` in double precision, the same kind of array, outside any gradient computation; NaN where a row is NaN.
 
     Raises:
-        ValidationError: a negative number, a row that does not sum to 1, axes that do not fit, smoothing outside
-            [0, 1].
+        ValidationError: no real numbers, a negative one, a row that does not sum to 1, axes that do not fit, smoothing
+            outside [0, 1].
 
     Examples:
         >>> js_divergence([1.0, 0.0], [0.5, 0.5]).round(4)
         np.float64(0.2158)
     """
-    _check_smoothing(smoothing)
+    smoothing, sqrt = checked_smoothing(smoothing), flag("sqrt", sqrt)
     p, q = (_checked(name, x, smoothing) for name, x in (("p", p), ("q", q)))
     if p.shape[-1] != q.shape[-1]:
         raise ValidationError(f"p has {p.shape[-1]} keys but q has {q.shape[-1]}; they must be over the same keys")
     if _arrays.is_torch(p) != _arrays.is_torch(q):
         raise ValidationError("p and q must be the same kind of array, but one is of torch and the other of NumPy")
+    try:
+        np.broadcast_shapes(p.shape[:-1], q.shape[:-1])
+    except ValueError:
+        raise ValidationError(
+            f"the axes of p and q before the keys must broadcast, but p has shape {tuple(p.shape)} and q "
+            f"{tuple(q.shape)}"
+        ) from None
     own = _doubled_sums(p) / 4 + _doubled_sums(q) / 4
     values: Any = (own - _sums(p + q) / 2).clip(min=0.0)
     divergences: Array = values**0.5 if sqrt else values
@@ -96,7 +104,8 @@ def pairwise_js(
         array([[0.    , 0.2158],
                [0.2158, 0.    ]])
     """
-    check_options(aggregate, smoothing)
+    check_aggregate(aggregate)
+    smoothing, sqrt = checked_smoothing(smoothing), flag("sqrt", sqrt)
     sums, counts, _ = divergence_sums(
         attention, queries=queries, smoothing=smoothing, kernel=kernel, caller="pairwise_js"
     )
@@ -156,20 +165,23 @@ def square(values: Numpy, size: int) -> Numpy:
     return matrix
 
 
-def check_options(aggregate: str, smoothing: float) -> None:
-    """Refuse an unknown aggregate and smoothing that is no share.
+def check_aggregate(aggregate: object) -> None:
+    """Refuse an unknown aggregate.
 
     Raises:
-        ValidationError: either.
+        ValidationError: it is unknown.
     """
-    if aggregate not in ("mean", "sum"):
+    if not isinstance(aggregate, str) or aggregate not in ("mean", "sum"):
         raise ValidationError(f"aggregate must be 'mean' or 'sum', but is {aggregate!r}")
-    _check_smoothing(smoothing)
 
 
-def _check_smoothing(smoothing: float) -> None:
-    if not 0 <= smoothing <= 1:
-        raise ValidationError(f"smoothing is the share given to the uniform distribution, 0 to 1, but is {smoothing!r}")
+def checked_smoothing(smoothing: object) -> float:
+    """The share given to the uniform distribution.
+
+    Raises:
+        ValidationError: it is no share.
+    """
+    return number_in(smoothing, 0, 1, wanted="smoothing is the share given to the uniform distribution, 0 to 1")
 
 
 def _alike(defined: Numpy) -> list[tuple[Numpy, Numpy]]:
@@ -196,7 +208,11 @@ def _query_mask(queries: Any, attention: AttentionTensor) -> Numpy:
 
 def _checked(name: str, x: Any, smoothing: float) -> Any:
     """The distributions in double precision, smoothed."""
-    x = _arrays.detach(x) if _arrays.is_array(x) else np.asarray(x, dtype=np.float64)
+    given, x = x, real_array(x)
+    if x is None:
+        raise ValidationError(
+            f"{name} must be an array [..., key] of real numbers, all rows of one length, but is {given!r:.60}"
+        )
     if not x.ndim or not x.shape[-1]:
         raise ValidationError(f"{name} must be [..., key] with at least one key, but has shape {tuple(x.shape)}")
     tolerance = ROW_TOLERANCE.get(_arrays.dtype_name(x), 1e-5)

@@ -9,7 +9,8 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import OfHeads, head_matrix, same_heads, whole
+from bertattn.clustering._input import OfHeads, head_matrix, same_heads
+from bertattn.clustering._options import flag, seed_number, whole
 from bertattn.errors import ValidationError
 from bertattn.heads._options import one_of
 
@@ -39,7 +40,7 @@ class HeadEmbedding(OfHeads):
             of thumb call 0.05 good, 0.1 fair and 0.2 poor. NaN where all delta are 0.
         method: "metric" or "classical".
         sqrt: whether delta is the root of the divergence.
-        eigenvalues: of the classical method, all of them, largest first; else None.
+        eigenvalues: of the classical method, all of them, largest first, in the distances' unit squared; else None.
         seed, starts: of the metric method; else None.
     """
 
@@ -59,10 +60,11 @@ class HeadEmbedding(OfHeads):
 
         It is 0 but for rounding where the distances are those of points in some space, as roots of divergences are.
         """
-        if self.eigenvalues is None or not self.eigenvalues.any():
+        if self.eigenvalues is None:
             return float("nan")
         size = np.abs(self.eigenvalues)
-        return float(size[self.eigenvalues < 0].sum() / size.sum())
+        total = size.sum()
+        return float(size[self.eigenvalues < 0].sum() / total) if 0 < total < np.inf else float("nan")
 
     def aligned(self, to: HeadEmbedding, *, scale: bool = False) -> HeadEmbedding:
         """This embedding turned, mirrored and moved as a whole to lie as close as it can on another (Procrustes).
@@ -77,7 +79,7 @@ class HeadEmbedding(OfHeads):
             The same embedding with new coordinates; `stress` remains that of the coordinates as they were.
 
         Raises:
-            ValidationError: other heads, or another number of dimensions.
+            ValidationError: no embedding, one of other heads, or another number of dimensions.
 
         Examples:
             >>> square = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 1.0], [1.0, 0.0]])
@@ -86,7 +88,8 @@ class HeadEmbedding(OfHeads):
             >>> np.allclose(b.aligned(to=a).coordinates, a.coordinates)
             True
         """
-        same_heads(self.names, to.names)
+        same_heads(self, to)
+        scale = flag("scale", scale)
         if to.coordinates.shape != self.coordinates.shape:
             raise ValidationError(
                 f"one embedding has {self.coordinates.shape[1]} dimensions and the other {to.coordinates.shape[1]}; "
@@ -161,20 +164,25 @@ def embed_heads(
         5.0
     """
     one_of("method", method, get_args(Method))
-    whole("dimensions", dimensions, 1)
-    whole("seed", seed, 0)
-    whole("starts", starts, 1)
+    dimensions, starts = whole("dimensions", dimensions, 1), whole("starts", starts, 1)
+    seed, sqrt = seed_number(seed), flag("sqrt", sqrt)
     matrix = head_matrix(distances, sqrt=sqrt, shape=shape)
+    # In this unit no square is too large or too small, and where SMACOF ends does not depend on it (it did before
+    # scikit-learn 1.7).
+    unit = matrix.values.max() or 1.0
+    distances = matrix.values / unit
     eigenvalues = None
     if method == "classical":
-        coordinates, eigenvalues = _classical(matrix.values, dimensions)
+        coordinates, eigenvalues = _classical(distances, dimensions)
+        with np.errstate(over="ignore"):
+            eigenvalues = eigenvalues * unit * unit
     else:
-        coordinates = _metric(matrix.values, dimensions, seed, starts)
+        coordinates = _metric(distances, dimensions, seed, starts)
     return HeadEmbedding(
-        coordinates=coordinates,
+        coordinates=unit * coordinates,
         names=matrix.names,
         layers=matrix.layers,
-        stress=_stress(coordinates, matrix.values),
+        stress=_stress(coordinates, distances),
         method=method,
         sqrt=sqrt,
         eigenvalues=eigenvalues,
@@ -198,15 +206,13 @@ def _classical(distances: Numpy, dimensions: int) -> tuple[Numpy, Numpy]:
 
 
 def _metric(distances: Numpy, dimensions: int, seed: int, starts: int) -> Numpy:
-    largest = distances.max()
-    if largest == 0:
+    if not distances.any():
         return np.zeros((len(distances), dimensions))
     # `smacof` and not `MDS`, whose arguments change their names from one scikit-learn to the next.
     from sklearn.manifold import smacof
 
-    # Before scikit-learn 1.7 the test of convergence depended on the unit.
     coordinates, _ = smacof(
-        distances / largest,
+        distances,
         n_components=dimensions,
         n_init=starts,
         n_jobs=1,
@@ -215,7 +221,7 @@ def _metric(distances: Numpy, dimensions: int, seed: int, starts: int) -> Numpy:
         random_state=seed,
         normalized_stress=False,
     )
-    return np.asarray(largest * (coordinates - coordinates.mean(0)))
+    return np.asarray(coordinates - coordinates.mean(0))
 
 
 def _stress(coordinates: Numpy, distances: Numpy) -> float:

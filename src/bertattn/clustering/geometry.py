@@ -13,14 +13,15 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import OfHeads, head_matrix, whole
+from bertattn.clustering._input import ROUNDING, OfHeads, head_matrix
+from bertattn.clustering._options import flag, seed_number, whole
 from bertattn.clustering.embedding import Method, embed_heads
 from bertattn.errors import ValidationError
 from bertattn.heads._options import one_of
 
 __all__ = ["GeometryComparison", "LayerCloseness", "compare_geometries", "layer_closeness"]
 
-# Statistics that differ by less than this part of their size are equal but for rounding.
+# Statistics that differ by less than this part of what they are made of are equal but for rounding.
 _TIE: Final = 1e-11
 # Numbers in one array of a block: 8 MB of float64.
 _BLOCK: Final = 2**20
@@ -104,15 +105,14 @@ def layer_closeness(
 
     Raises:
         ValidationError: no square symmetric matrix of distances with a zero diagonal, an undefined pair, an array
-            without `shape`, fewer than 2 layers, or none with 2 heads.
+            without `shape`, fewer than 2 layers, or none with 2 heads, an unknown option.
 
     Examples:
         >>> places = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 5.2])
         >>> layer_closeness(abs(places[:, None] - places), shape=(2, 3), permutations=999)
         LayerCloseness(within=0.1333, between=5, p_value=0.1..., 2 layers, permutations=999, seed=0)
     """
-    whole("permutations", permutations, 1)
-    whole("seed", seed, 0)
+    permutations, seed, sqrt = whole("permutations", permutations, 1), seed_number(seed), flag("sqrt", sqrt)
     matrix = head_matrix(distances, sqrt=sqrt, shape=shape)
     if matrix.layers is None:
         raise ValidationError("an array does not say which layer its heads are of; pass shape=(layers, heads in each)")
@@ -126,18 +126,22 @@ def layer_closeness(
     pairs = matrix.values[first, second]
     gaps = np.abs(layers[index[first]] - layers[index[second]])
     same = gaps == 0
-    observed = pairs[~same].mean() - pairs[same].mean()
     left, right = first[same], second[same]
+
+    def differences(orders: Numpy) -> Numpy:
+        within = matrix.values[orders[:, left], orders[:, right]].sum(1)
+        return np.asarray((pairs.sum() - within) / (~same).sum() - within / len(left))
+
     null = np.empty(permutations)
     for rows, orders in _permuted(len(index), permutations, seed, width=len(left)):
-        within = matrix.values[orders[:, left], orders[:, right]].sum(1)
-        null[rows] = (pairs.sum() - within) / (~same).sum() - within / len(left)
+        null[rows] = differences(orders)
+    observed = float(differences(np.arange(len(index))[None])[0])
     gap_pairs = np.bincount(gaps)
     in_layer = np.bincount(index[left], minlength=len(layers))
     return LayerCloseness(
         within=float(pairs[same].mean()),
         between=float(pairs[~same].mean()),
-        p_value=_p_value(observed, null),
+        p_value=_p_value(observed, null, size=pairs.max()),
         layers=tuple(layers.tolist()),
         heads=heads,
         by_layer=_mean(np.bincount(index[left], pairs[same], minlength=len(layers)), in_layer),
@@ -167,8 +171,9 @@ class GeometryComparison(OfHeads):
         sqrt: whether the distances are the root of the divergence.
         permutations, seed: of the tests.
 
-    `disparity` and `residuals` are NaN where all heads of one embedding lie at one point, `mantel` where the distances
-    of one side do not differ, and their p-values with them.
+    Where the distances of one side do not differ, `mantel` and both p-values are NaN: every order of its heads is the
+    same geometry, of which an embedding in fewer dimensions shows one at random, so that `disparity` means nothing.
+    `disparity` and `residuals` are NaN where all heads of one embedding lie at one point.
     """
 
     disparity: float
@@ -200,7 +205,7 @@ class GeometryComparison(OfHeads):
         Raises:
             ValidationError: `k` is no whole number from 1.
         """
-        whole("k", k, 1)
+        k = whole("k", k, 1)
         return [(self.names[i], float(self.residuals[i])) for i in np.argsort(-self.residuals, kind="stable")[:k]]
 
     def to_records(self) -> list[dict[str, Any]]:
@@ -246,6 +251,9 @@ def compare_geometries(
     and only what the place in the model says can agree; rather compare what does not pair heads, such as the `by_layer`
     and `by_gap` of each one's `layer_closeness`.
 
+    Where eigenvalues tie at the cut, the last one kept and the first one left out, the classical embedding is one of
+    many that are as good, and the disparity depends on which; add dimensions until it does not.
+
     The null is that the heads of b stand in any order. Two models of some depth reject it as soon as their layers are
     alike, so a small p is little news; the sizes are what to report.
 
@@ -269,8 +277,8 @@ def compare_geometries(
         permutations=999, seed=0)
     """
     one_of("method", method, get_args(Method))
-    whole("permutations", permutations, 1)
-    whole("seed", seed, 0)
+    permutations, seed, sqrt = whole("permutations", permutations, 1), seed_number(seed), flag("sqrt", sqrt)
+    dimensions = whole("dimensions", dimensions, 1)
     ours, theirs = (head_matrix(x, sqrt=sqrt, shape=shape) for x in (a, b))
     heads = len(ours.names)
     if len(theirs.names) != heads:
@@ -288,7 +296,10 @@ def compare_geometries(
         permutations=permutations,
         seed=seed,
     )
-    mantel, mantel_p = _mantel(ours.values, theirs.values, permutations=permutations, seed=seed)
+    if any(_alike(matrix.values) for matrix in (ours, theirs)):
+        disparity_p = mantel = mantel_p = float("nan")
+    else:
+        mantel, mantel_p = _mantel(ours.values, theirs.values, permutations=permutations, seed=seed)
     return GeometryComparison(
         disparity=disparity,
         disparity_p=disparity_p,
@@ -313,13 +324,14 @@ def _procrustes(x: Numpy, y: Numpy, *, permutations: int, seed: int) -> tuple[fl
         return float("nan"), float("nan"), np.full(len(x), np.nan)
     from scipy.spatial import procrustes
 
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
     x, y, disparity = procrustes(x, y)
     # scipy has turned y onto x and scaled it, and neither changes how its heads compare in another order.
     null = np.empty(permutations)
     for rows, orders in _permuted(len(x), permutations, seed, width=x.size):
         null[rows] = np.linalg.svd(x.T @ y[orders], compute_uv=False).sum(-1)
     observed = np.linalg.svd(x.T @ y, compute_uv=False).sum()
-    return float(disparity), _p_value(observed, null), ((x - y) ** 2).sum(1)
+    return float(disparity), _p_value(observed, null, size=1.0), ((x - y) ** 2).sum(1)
 
 
 def _mantel(a: Numpy, b: Numpy, *, permutations: int, seed: int) -> tuple[float, float]:
@@ -331,17 +343,20 @@ def _mantel(a: Numpy, b: Numpy, *, permutations: int, seed: int) -> tuple[float,
     for values in (a, b):
         of_pairs = rankdata(squareform(values, checks=False))
         of_pairs -= of_pairs.mean()
-        length = np.linalg.norm(of_pairs)
-        if length == 0:
-            return float("nan"), float("nan")
-        ranks.append(of_pairs / length)
+        ranks.append(of_pairs / np.linalg.norm(of_pairs))
     first, second = np.triu_indices(len(a), 1)
     theirs = squareform(ranks[1], checks=False)
     null = np.empty(permutations)
     for rows, orders in _permuted(len(a), permutations, seed, width=len(first)):
         null[rows] = theirs[orders[:, first], orders[:, second]] @ ranks[0]
     observed = float(ranks[0] @ ranks[1])
-    return observed, _p_value(observed, null)
+    return observed, _p_value(observed, null, size=1.0)
+
+
+def _alike(distances: Numpy) -> bool:
+    """Whether all pairs are equally far apart."""
+    pairs = distances[np.triu_indices(len(distances), 1)]
+    return bool(np.ptp(pairs) <= ROUNDING * pairs.max())
 
 
 def _permuted(heads: int, permutations: int, seed: int, *, width: int) -> Iterator[tuple[slice, Numpy]]:
@@ -353,8 +368,9 @@ def _permuted(heads: int, permutations: int, seed: int, *, width: int) -> Iterat
         yield rows, rng.permuted(np.tile(np.arange(heads), (rows.stop - first, 1)), axis=1)
 
 
-def _p_value(observed: float, null: Numpy) -> float:
-    reached = null >= observed - _TIE * max(abs(observed), np.abs(null).max())
+def _p_value(observed: float, null: Numpy, *, size: float) -> float:
+    """`size` is that of what the statistics are sums and differences of, which rounding errors are in proportion to."""
+    reached = null >= observed - _TIE * size
     return float((1 + reached.sum()) / (1 + len(null)))
 
 

@@ -74,7 +74,7 @@ def head_map(
         ValidationError: anything else, behaviours or clusters of other heads, or layers that are not known.
         SelectionError: a head that is not there.
     """
-    need_matplotlib("head_map")
+    _check_axes("head_map", ax)
     points = _points("head_map", embedding)
     if ax is None:
         ax = new_axes(figsize=(7.2, 5.4) if len(points) < 100 else (9.0, 7.2))
@@ -128,7 +128,7 @@ def dendrogram(clusters: HeadClusters, /, *, ax: Axes | None = None) -> Axes:
     Raises:
         ValidationError: anything else.
     """
-    need_matplotlib("dendrogram")
+    _check_axes("dendrogram", ax)
     if not hasattr(clusters, "tree"):
         raise ValidationError(
             f"dendrogram draws what clustering.cluster_heads gives, not a {type(clusters).__name__}; "
@@ -185,9 +185,9 @@ def distance_matrix(
 
     Raises:
         ValidationError: anything else, or clusters of other heads.
-        SelectionError: a head that is not there.
+        SelectionError: a head that is not there, or none at all.
     """
-    need_matplotlib("distance_matrix")
+    _check_axes("distance_matrix", ax)
     if not hasattr(distances, "matrix"):
         raise ValidationError(
             f"distance_matrix draws what clustering.head_distances gives, not a {type(distances).__name__}; "
@@ -214,6 +214,16 @@ def distance_matrix(
     bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)))
     bar.set_label("root of the mean divergence (√nats)" if sqrt else "mean Jensen-Shannon divergence (nats)")
     return ax
+
+
+def _check_axes(function: str, ax: object) -> None:
+    need_matplotlib(function)
+    from matplotlib.axes import Axes
+
+    if ax is not None and not isinstance(ax, Axes):
+        raise ValidationError(
+            f"{function} draws on matplotlib's Axes, but ax is {type(ax).__name__}; leave it out for new ones"
+        )
 
 
 def _points(function: str, embedding: Any) -> Numpy:
@@ -330,7 +340,7 @@ def _chosen(embedding: HeadEmbedding, labels: Any) -> list[int]:
         if labels != "all":
             raise SelectionError(f"labels must be 'all' or a list of heads, such as ['8-10'], but is {labels!r}")
         return list(range(len(names)))
-    return [_index(names, head) for head in labels]
+    return [_index(names, head) for head in _arrays.column("labels", labels, entry="head")]
 
 
 def _index(names: Sequence[str], head: HeadName) -> int:
@@ -400,7 +410,10 @@ def _order(distances: HeadDistances, order: Any) -> list[int]:
         if tuple(order.names) != tuple(names):
             raise ValidationError("order has clusters of other heads than the distances; cluster the same heads")
         return [int(leaf) for leaf in order.order]
-    return [_index(names, head) for head in _arrays.column("order", order, entry="head")]
+    heads = _arrays.column("order", order, entry="head")
+    if not heads:
+        raise SelectionError("order names no head; leave it out to show all of them")
+    return [_index(names, head) for head in heads]
 
 
 def _layer_ticks(ax: Axes, layers: Sequence[int]) -> None:
