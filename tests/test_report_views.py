@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import json
 import re
 import zlib
@@ -99,31 +100,34 @@ def test_every_head_of_the_tables_leads_to_its_view(made: report.Report) -> None
         layer, head = map(int, name[0].split("-"))
         assert part["layers"] == [layer]
         assert views[target]["start"]["heads"] == [head - 1]
+    assert [text.split(" ")[0] for text, _ in links].count("head") == 1  # of Table 2, without its baselines
     assert {"nsubj", "obj", "det", "coreference"} <= {re.split(r"[_.]", target)[2] for _, target in links}
     assert any(view["start"]["gold"] is None for view in views.values())  # those of Figure 1
 
 
-def test_relations_are_shown_on_a_sentence_in_which_the_head_finds_the_governor(
-    made: report.Report, ext: ba.Extractor
-) -> None:
+def relation_rows(made: report.Report) -> list[dict[str, str]]:
+    with (made.folder / "relations.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_relations_are_shown_on_a_sentence_in_which_the_head_finds_the_governor(made: report.Report) -> None:
     views = views_of(made)
-    scores = made.results.relations
-    assert scores is not None
-    for row in _sections._relations(made.results).tables[0].rows:
-        attention = made.results.relation_maps[row["relation"]]
-        one = ba.heads.score_relations([attention])
-        cases = one.cases(row["relation"], row["head"], direction=row["direction"])
+    rows = relation_rows(made)
+    assert [row["relation"] for row in rows] == list(made.results.relation_maps)
+    for row in rows:
+        relation, direction = row["relation"], row["direction"]
+        attention = made.results.relation_maps[relation]
+        cases = ba.heads.score_relations([attention]).cases(relation, row["head"], direction=direction)  # type: ignore[arg-type]
         assert any(case["found"] for case in cases)
-        view = views[_sections._relations(made.results).tables[0].links["head"][0]]
+        view = views[f"views/head_{row['head']}_{relation}.html"]
         assert view["start"]["gold"] == "relations"
         assert view["parts"][0]["gold"]["relations"]
+        assert view["parts"][0]["queries"]["tokens"] == list(attention.queries.tokens)
 
 
 def test_the_weights_in_a_view_are_those_of_the_maps(made: report.Report) -> None:
-    row = _sections._relations(made.results)
-    (target,) = {link for one, link in zip(row.tables[0].rows, row.tables[0].links["head"], strict=True)
-                 if one["relation"] == "nsubj"}  # fmt: skip
-    assert target is not None
+    (head,) = (row["head"] for row in relation_rows(made) if row["relation"] == "nsubj")
+    target = f"views/head_{head}_nsubj.html"
     page = (made.folder / target).read_text(encoding="utf-8")
     part = data_of(page)["parts"][0]
     block = re.search(r'id="block-weights-0-0">(.*?)</script>', page)
@@ -148,8 +152,8 @@ def test_the_page_opens_without_its_views_and_tables_keep_their_columns(made: re
     source = made.files[0].read_text(encoding="utf-8")
     assert "<iframe" not in source
     assert "<script" not in source
-    header = (made.folder / "relations.csv").read_text(encoding="utf-8").splitlines()[0]
-    assert header == "relation,words,head,direction,accuracy,low,high,held out,offset,baseline"
+    columns = ["relation", "words", "head", "direction", "accuracy", "low", "high", "held out", "offset", "baseline"]
+    assert list(relation_rows(made)[0]) == columns
 
 
 def test_cells_that_lead_somewhere_are_escaped() -> None:
@@ -201,20 +205,29 @@ def test_a_relation_that_no_head_finds_has_no_view(monkeypatch: pytest.MonkeyPat
 # Files in folders
 
 
+def write_into(out: Path, *names: str) -> None:
+    with _files.all_or_nothing(out) as folder:
+        for name in names:
+            (folder / name).parent.mkdir(exist_ok=True)
+            (folder / name).write_text("new")
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*") if p.is_file()}
+
+
 def test_files_in_folders_are_moved_and_replace_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "views").mkdir()
     (tmp_path / "views" / "a").write_text("old")
     (tmp_path / "views" / "mine").write_text("mine")
-    with _files.all_or_nothing(tmp_path) as folder:
-        for name in ("views/a", "views/b", "more/c"):
-            (folder / name).parent.mkdir(exist_ok=True)
-            (folder / name).write_text("new")
-    found = {path.relative_to(tmp_path).as_posix(): path.read_text() for path in tmp_path.glob("*/*")}
-    assert found == {"views/a": "new", "views/b": "new", "views/mine": "mine", "more/c": "new"}
+    write_into(tmp_path, "views/a", "views/b", "more/c")
+    assert contents(tmp_path) == {"views/a": "new", "views/b": "new", "views/mine": "mine", "more/c": "new"}
 
 
 def test_moving_that_fails_leaves_no_folder_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "z").write_text("old")
+    (tmp_path / "old").mkdir()
+    for name in ("old/a", "z"):
+        (tmp_path / name).write_text("old")
     rename = Path.rename
 
     def move(self: Path, to: Any) -> Path:
@@ -223,18 +236,14 @@ def test_moving_that_fails_leaves_no_folder_behind(tmp_path: Path, monkeypatch: 
         return rename(self, to)
 
     monkeypatch.setattr(Path, "rename", move)
-    with pytest.raises(OSError, match="no space"), _files.all_or_nothing(tmp_path) as folder:
-        (folder / "views").mkdir()
-        (folder / "views" / "a").write_text("new")
-        (folder / "z").write_text("new")
-    assert [path.name for path in tmp_path.iterdir()] == ["z"]
-    assert (tmp_path / "z").read_text() == "old"
+    with pytest.raises(OSError, match="no space"):
+        write_into(tmp_path, "old/a", "views/a", "z")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["old", "z"]
+    assert contents(tmp_path) == {"old/a": "old", "z": "old"}
 
 
 def test_a_file_in_the_way_of_a_folder_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "views").write_text("mine")
-    with pytest.raises(StorageError, match="views is a file, but a folder of this name is to be written; move it away"):  # noqa: SIM117
-        with _files.all_or_nothing(tmp_path) as folder:
-            (folder / "views").mkdir()
-            (folder / "views" / "a").write_text("new")
-    assert (tmp_path / "views").read_text() == "mine"
+    with pytest.raises(StorageError, match="views is a file, but a folder of this name is to be written; move it away"):
+        write_into(tmp_path, "views/a")
+    assert contents(tmp_path) == {"views": "mine"}

@@ -1,6 +1,6 @@
-"""The live views of the page on views, and pictures of them: `python docs/views/make.py`, from the root of the repository.
+"""The live views of the page on views, and pictures of them: `python docs/views/make.py`, from the repository's root.
 
-The pictures need Debian's chromium and Playwright (dependency group `browser`); `--no-pictures` leaves them as they are.
+The pictures need Debian's chromium and Playwright (dependency group `browser`); `--no-pictures` leaves them alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ COLOURS = 128
 def made() -> dict[str, views.HTMLView]:
     """A head view with trees and coreference, a model view with what is known of the heads, a neuron view."""
     loaded = Extractor.from_pretrained(demo.model_path())
-    ext = Extractor(loaded.model, loaded.tokenizer, name="all-MiniLM-L6-v2")  # not the folder where it lies here
+    ext = Extractor(loaded.model, loaded.tokenizer, name="all-MiniLM-L6-v2")
     documents = readers.read_corefud(demo.corpus_path())
     marathon = next(document for document in documents if document.id == "marathon")
     cut = windows([marathon], max_tokens=40, which="all", tokenizer=ext.tokenizer)
@@ -65,7 +65,9 @@ def picture(kind: str, path: Path) -> None:
         page.wait_for_timeout(500)
         content = page.screenshot()
     drawn = Image.open(io.BytesIO(content)).convert("RGB")
-    drawn.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(HERE / f"{kind}.png", optimize=True)
+    drawn.quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+        HERE / f"{kind}.png", optimize=True
+    )
 
 
 if __name__ == "__main__":

@@ -267,3 +267,28 @@ a = AttentionTensor(np.full((2, 2, 3, 3), 1 / 3), ["one", "two", "three"])"""
         frame.wait_for_selector("html[data-ready=true]", state="attached")
         assert frame.evaluate("async () => await bertattn.weight(1, 1, 2, 2)") == pytest.approx(1 / 3, abs=1e-3)
         assert drawn(frame) > 100
+
+
+def test_the_notebook_of_the_examples_as_html(opened, tmp_path: Path) -> None:
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(ROOT / "examples" / "06_views.ipynb", as_version=4)
+    body, _ = HTMLExporter(mathjax_url="", require_js_url="", jquery_url="").from_notebook_node(notebook)
+    path = tmp_path / "notebook.html"
+    path.write_text(body, encoding="utf-8")
+    page = opened(path, ready=False)
+    frames = page.frames[1:]
+    assert len(frames) >= 3
+    for frame in frames:
+        frame.wait_for_selector("html[data-ready=true]", state="attached")
+        assert drawn(frame) > 100
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "views").glob("*.html")), ids=lambda path: path.stem)
+def test_the_views_of_the_documentation(path: Path, opened) -> None:
+    assert drawn(opened(path)) > 1000
+
+
+def test_the_documentation_has_each_view() -> None:
+    assert {path.stem for path in (ROOT / "docs" / "views").glob("*.html")} >= set(KINDS)

@@ -49,7 +49,8 @@ class Results:
         gradients: `attribution.gradient_importance` over the text.
         objective: the name of what was differentiated.
         distances: `clustering.head_distances` over the text.
-        relation_maps: for relations of Table 1, by name, the maps of a sentence in which the best head finds a governor.
+        relation_maps: for relations of Table 1, by name, the maps of a sentence in which the best head finds a
+            governor.
     """
 
     surface: Summary | None = None

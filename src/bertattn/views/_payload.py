@@ -14,6 +14,7 @@ import base64
 import math
 import zlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -220,3 +221,12 @@ def _deflated(content: bytes, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
     """Compressed without a header, as base64."""
     compressor = zlib.compressobj(6, zlib.DEFLATED, -15, 9, strategy)
     return base64.b64encode(compressor.compress(content) + compressor.flush()).decode()
+
+
+def model_name(attention: AttentionTensor) -> str | None:
+    """What the page calls the model: a folder by its last name, since the rest of a path is nobody's business."""
+    source = attention.source
+    if source is None:
+        return None
+    name = source.model or source.architecture
+    return Path(name).name if name and Path(name).is_absolute() else name

@@ -11,7 +11,7 @@ from bertattn.errors import SelectionError, ValidationError
 from bertattn.tensor import AttentionTensor
 from bertattn.views._html import HTMLView
 from bertattn.views._page import page
-from bertattn.views._payload import default_title, named_tensors, weights_payload
+from bertattn.views._payload import default_title, model_name, named_tensors, weights_payload
 
 __all__ = ["head_view"]
 
@@ -33,8 +33,8 @@ def head_view(
 
     A line's opacity is its weight (divided by the layer's largest where the rows are no distributions); negative
     weights are dashed; a row without mass has no lines. On the page one chooses the layer and the heads, averages over
-    heads and layers, leaves out special tokens, keeps one sentence of a pair (sliced as methods B.2 says, divided by
-    what is left where asked), goes from tokens to words, holds a token, and saves the picture.
+    heads and layers, leaves out special tokens, keeps one sentence of a pair (its weights as they are, or divided by
+    what is left), goes from tokens to words, holds a token, and saves the picture.
 
     The page holds every layer and head of `attention`, in 8 bits a weight: 2 MB for 144 heads of 128 tokens, 25 MB for
     512. `attention.select(layers=...)` makes a smaller one. Words are merged on the page, as `merge_subwords` does.
@@ -76,7 +76,7 @@ def head_view(
         "gold": gold,
     }
     title = title or default_title("Head view", first)
-    model = first.source and (first.source.model or first.source.architecture)
+    model = model_name(first)
     data = {"parts": parts, "start": start, "model": model}
     return HTMLView(page(title, "head", data, blocks), title=title, height=height)
 

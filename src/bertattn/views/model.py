@@ -21,7 +21,7 @@ from bertattn.statistics import Summary
 from bertattn.tensor import AttentionTensor, format_head, parse_head
 from bertattn.views._html import HTMLView
 from bertattn.views._page import page
-from bertattn.views._payload import default_title, named_tensors, weights_payload
+from bertattn.views._payload import default_title, model_name, named_tensors, weights_payload
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -84,7 +84,7 @@ def model_view(
         blocks.update(its_blocks)
     first = next(iter(named.values()))
     title = title or default_title("Model view", first)
-    model = first.source and (first.source.model or first.source.architecture)
+    model = model_name(first)
     data = {"parts": parts, "model": model}
     return HTMLView(page(title, "model", data, blocks), title=title, height=height)
 
@@ -106,7 +106,7 @@ def _statistics(attention: AttentionTensor, given: Any) -> dict[str, Numpy]:
     if attention.normalized:
         known = {"entropy": patterns.entropy(attention), "largest weight": patterns.max_weight(attention)}
     else:
-        known = {"entropy of |w|": entropy_of_sizes(attention), "largest |w|": largest_size(attention)}
+        known = {"entropy of |w|": _entropy_of_sizes(attention), "largest |w|": _largest_size(attention)}
     found = {name: _arrays.to_numpy(values) for name, values in known.items()}
     for name, values in _given(attention, given).items():
         if name in found:
@@ -116,7 +116,7 @@ def _statistics(attention: AttentionTensor, given: Any) -> dict[str, Numpy]:
 
 
 @mean_over_queries
-def entropy_of_sizes(attention: AttentionTensor) -> Numpy:
+def _entropy_of_sizes(attention: AttentionTensor) -> Numpy:
     """How far a row's weights are spread, whatever their sign: the entropy of |w| / sum |w|, in nats."""
     sizes = np.abs(_arrays.float64(_arrays.to_numpy(attention.weights)))
     total = sizes.sum(-1, keepdims=True)
@@ -125,7 +125,7 @@ def entropy_of_sizes(attention: AttentionTensor) -> Numpy:
 
 
 @mean_over_queries
-def largest_size(attention: AttentionTensor) -> Array:
+def _largest_size(attention: AttentionTensor) -> Array:
     """The largest |w| of each row."""
     weights = _arrays.detach(attention.weights)
     largest: Array = _arrays.amax(abs(weights), -1)

@@ -55,10 +55,9 @@ def neuron_view(
     """A page that shows for any head and query token how its attention comes about (Vig 2019, section 3.3).
 
     The query vector, the key vectors, their element-wise product (unscaled), q . k, the same scaled, capped where the
-    model caps it, with what the model adds to it, and the softmax: methods.md B.1. Queries and keys are those after any
-    rotation; a position bias has a column of its own, keys behind a mask are left out. So the products of a row sum to q . k and the
-    softmax is the attention of the capture, within the error that the page states: vectors are rounded to half
-    precision, or to single precision in layers where that would move a weight by more than 0.001.
+    model caps it, with what the model adds to it, and the softmax. Queries and keys are those after any rotation; a position bias has a column of its own, keys behind a mask are left out. So the products of a row sum to
+    q . k and the softmax is the attention of the capture, within the error that the page states: vectors are rounded to
+    half precision, or to single precision in layers where that would move a weight by more than 0.001.
 
     Args:
         capture: of `ext.capture(x, what=("query", "key"))`; or several of one model, such as those of its encoder, its
@@ -81,7 +80,7 @@ def neuron_view(
         (True, False)
     """
     named = _named(capture)
-    kept = Arrays()
+    kept = _Arrays()
     parts = [_part(name, one, kept, layers=layers, heads=heads) for name, one in named]
     if isinstance(head, str | tuple):
         named_layer, head = parse_head(head)
@@ -98,7 +97,7 @@ def neuron_view(
     return HTMLView(page(title, "neuron", data, kept.blocks), title=title, height=height)
 
 
-class Arrays:
+class _Arrays:
     """The arrays of a page, each once: heads that share a key, a bias or a mask share what is kept, and so do layers.
 
     Attributes:
@@ -152,7 +151,7 @@ def _place(name: str, number: Any, present: Sequence[int]) -> int:
     return present.index(plain)
 
 
-def _part(name: str, capture: Any, kept: Arrays, *, layers: Any, heads: Any) -> dict[str, Any]:
+def _part(name: str, capture: Any, kept: _Arrays, *, layers: Any, heads: Any) -> dict[str, Any]:
     """One capture as the page reads it; its arrays are put into `kept`."""
     whole: AttentionTensor = capture.attention
     attention = whole.select(layers=layers, heads=heads)
@@ -181,7 +180,7 @@ def _part(name: str, capture: Any, kept: Arrays, *, layers: Any, heads: Any) -> 
     }
 
 
-def _layer(capture: Any, place: int, heads: list[int], kept: Arrays) -> dict[str, Any]:
+def _layer(capture: Any, place: int, heads: list[int], kept: _Arrays) -> dict[str, Any]:
     """What the page needs to compute one layer's attention, and by how much that is off."""
     attention: AttentionTensor = capture.attention
     truth = _arrays.to_numpy(attention.weights[place])[heads].astype(np.float32)
