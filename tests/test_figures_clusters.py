@@ -200,7 +200,7 @@ def test_each_layer_has_its_colour_from_dark_to_light(ax: Axes) -> None:
 
 
 def test_names_that_have_no_room_are_counted() -> None:
-    ax = Figure(figsize=(2.6, 2.2)).subplots()
+    ax = Figure(figsize=(1.9, 1.6)).subplots()
     figures.head_map(embedding(12, 12), labels="all", ax=ax)
     *names, note = [text.get_text() for text in ax.texts]
     assert note == f"no room for {144 - len(names)} names"
