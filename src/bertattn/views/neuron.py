@@ -55,9 +55,10 @@ def neuron_view(
     """A page that shows for any head and query token how its attention comes about (Vig 2019, section 3.3).
 
     The query vector, the key vectors, their element-wise product (unscaled), q . k, the same scaled, capped where the
-    model caps it, with what the model adds to it, and the softmax. Queries and keys are those after any rotation; a position bias has a column of its own, keys behind a mask are left out. So the products of a row sum to
-    q . k and the softmax is the attention of the capture, within the error that the page states: vectors are rounded to
-    half precision, or to single precision in layers where that would move a weight by more than 0.001.
+    model caps it, with what the model adds to it, and the softmax. Queries and keys are those after any rotation; a
+    position bias has a column of its own, keys behind a mask are left out. So the products of a row sum to q . k and
+    the softmax is the attention of the capture, within the error that the page states: vectors are rounded to half
+    precision, or to single precision in layers where that would move a weight by more than 0.001.
 
     Args:
         capture: of `ext.capture(x, what=("query", "key"))`; or several of one model, such as those of its encoder, its
