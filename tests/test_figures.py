@@ -202,6 +202,87 @@ def test_matrix_with_undefined_rows_only(ax: Axes, tmp_path: Path) -> None:
 # example_heads
 
 
+def cells(ax: Axes) -> np.ndarray:
+    """The colours of a grid, `[row, column, rgba]`."""
+    return np.asarray(ax.images[0].get_array())
+
+
+def color(value: float, *, name: str = "Blues") -> list[int]:
+    return mpl.colormaps[name](value, bytes=True)
+
+
+def test_grid_has_a_matrix_for_each_head_at_its_place(ax: Axes) -> None:
+    weights = np.zeros((2, 3, 4, 5))
+    weights[..., 0] = 1.0
+    weights[1, 2, 3] = [0, 0, 0, 0.25, 0.75]
+    axes = Axis(["a", "b", "c", "d"]), Axis(["a", "b", "c", "d", "e"])
+    assert figures.head_grid(AttentionTensor(weights, *axes, layers=(4, 6), heads=(0, 7, 9)), ax=ax) is ax
+    grid = cells(ax)
+    assert grid.shape[:2] == (2 * 4 + 1, 3 * 5 + 2)  # one cell between heads
+    assert (grid[0, 0] == color(1.0)).all()
+    assert (grid[0, 1] == color(0.0)).all()
+    assert (grid[4, :, 3] == 0).all()
+    assert (grid[:, [5, 11], 3] == 0).all()
+    assert (grid[8, 15] == color(0.25)).all()
+    assert (grid[8, 16] == color(0.75)).all()
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["1", "8", "10"]
+    assert [label.get_text() for label in ax.get_yticklabels()] == ["5", "7"]
+    assert list(ax.get_xticks()) == [2, 8, 14]
+    assert list(ax.get_yticks()) == [1.5, 6.5]
+
+
+def test_grid_of_signed_numbers_and_undefined_rows(ax: Axes) -> None:
+    weights = np.array([[-2.0, 1.0], [np.nan, np.nan]])
+    figures.head_grid(tensor(weights, ("a", "b"), measure="gradient", normalized=False), ax=ax)
+    grid = cells(ax)
+    assert (grid[0, 0] == color(0.0, name="PuOr")).all()
+    assert (grid[0, 1] == color(0.75, name="PuOr")).all()
+    assert (grid[1, :, :3] == int(0.85 * 255)).all()
+    bar = ax.child_axes[0]
+    assert bar.get_ylim() == (-2.0, 2.0)
+    assert bar.get_ylabel() == "gradient"
+
+
+@pytest.mark.parametrize("normalized", [True, False])
+def test_grid_of_many_tokens_lets_neighbours_share_a_cell(normalized: bool, ax: Axes) -> None:
+    """130 tokens in 44 cells of three, the last of one."""
+    weights = np.zeros((130, 130))
+    weights[:, 3] = weights[:, 5] = 0.5
+    weights[0] = np.nan
+    weights[4] = 0.0
+    weights[4, 129] = 1.0
+    attention = tensor(weights, tuple("t" * 130), normalized=normalized)
+    figures.head_grid(attention, ax=ax)
+    grid = cells(ax)
+    assert grid.shape[:2] == (44, 44)
+    both, last = (1.0, 0.0) if normalized else (0.5, 0.0)
+    assert (grid[0, 1] == color(both)).all()  # the row without mass is left out of the mean
+    assert (grid[0, 43] == color(last)).all()
+    assert (grid[1, 1] == color(2 / 3 if normalized else 0.5)).all()
+    assert (grid[1, 43] == color(1 / 3 if normalized else 1.0)).all()
+
+
+def test_grid_where_a_cell_has_rows_without_mass_only(ax: Axes) -> None:
+    weights = np.full((130, 130), 1 / 130)
+    weights[:3] = np.nan
+    figures.head_grid(tensor(weights, tuple("t" * 130)), ax=ax)
+    assert (cells(ax)[0, :, :3] == int(0.85 * 255)).all()
+    assert (cells(ax)[1, :43] == color(3 / 130)).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (24, 16, 8, 8), (2, 12, 5, 60), (6, 1, 300, 12)])
+def test_grid_of_any_shape_is_drawn_inside_its_figure(shape: tuple[int, ...], tmp_path: Path) -> None:
+    weights = np.full(shape, 1 / shape[-1])
+    ax = figures.head_grid(AttentionTensor(weights, ["q"] * shape[2], ["k"] * shape[3]))
+    figures.save(ax, tmp_path / "grid.png")
+    box = ax.get_tightbbox()
+    assert box is not None
+    width, height = ax.figure.get_size_inches() * ax.figure.dpi
+    assert min(box.x0, box.y0) >= 0
+    assert box.x1 <= width
+    assert box.y1 <= height
+
+
 def test_example_heads_has_a_panel_a_head_with_its_title() -> None:
     attention = AttentionTensor(np.full((2, 3, 4, 4), 0.25), TOKENS)
     heads = ["1-1", "1-2", "1-3", "2-1", "2-2"]
@@ -388,6 +469,7 @@ def test_without_axes_a_pyplot_figure_is_made_and_not_shown(monkeypatch: pytest.
     made = [
         figures.attention_lines(attention, "1-1").figure,
         figures.attention_matrix(attention, "1-1").figure,
+        figures.head_grid(attention).figure,
         figures.by_layer(summary, ["cls"]).figure,
         figures.example_heads(attention, ["1-1"]),
         figures.special_token_figure(summary),
@@ -479,6 +561,8 @@ def test_what_cannot_be_drawn_is_named_with_what_can() -> None:
             ValidationError, match="draws an AttentionTensor, but the first argument is str; an Extractor"
         ):
             function("1-1", attention)
+    with pytest.raises(ValidationError, match="head_grid draws an AttentionTensor, but the first argument is list"):
+        figures.head_grid([attention])
     with pytest.raises(ValidationError, match="example_heads draws an AttentionTensor, but the first argument is list"):
         figures.example_heads([attention], ["1-1"])
     with pytest.raises(SelectionError, match=r"heads must be a list of heads, .* such as \['1-1'\], but is '1-1'"):

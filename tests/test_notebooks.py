@@ -25,6 +25,7 @@ FIGURES = {
     "03_coreference_heads": 3,
     "04_probes": 4,
     "05_clusters_and_gradients": 7,
+    "06_views": 2,
 }
 
 
@@ -97,6 +98,16 @@ def test_figures(path: Path, notebook: dict[str, Any]) -> None:
         assert picture.startswith(b"\x89PNG")
         assert 300 <= width <= 1400
         assert 300 <= height <= 1400
+
+
+def test_views_are_kept_in_frames_of_their_own() -> None:
+    notebook = json.loads((EXAMPLES / "06_views.ipynb").read_text(encoding="utf-8"))
+    shown = ["".join(o["data"]["text/html"]) for cell in code_cells(notebook) for o in cell["outputs"]
+             if "text/html" in o.get("data", {})]  # fmt: skip
+    frames = [html for html in shown if html.startswith('<iframe sandbox="allow-scripts allow-downloads" title="')]
+    titles = [html.split('title="')[1].split(":")[0] for html in frames]
+    assert titles == ["Head view", "Head view", "Model view", "Neuron view"]
+    assert all("default-src &#x27;none&#x27;" in html for html in frames)
 
 
 def test_the_first_code_cell_installs_bertattn_where_it_is_missing(notebook: dict[str, Any]) -> None:

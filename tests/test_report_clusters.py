@@ -325,9 +325,10 @@ def test_long_lists_of_heads_wrap_between_names_alone() -> None:
 
 
 def same_but_for_times(a: Path, b: Path) -> None:
-    assert sorted(path.name for path in a.iterdir()) == sorted(path.name for path in b.iterdir())
-    for path in a.iterdir():
-        one, other = path.read_bytes(), (b / path.name).read_bytes()
+    names, others = (sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file()) for folder in (a, b))
+    assert names == others
+    for path in (a / name for name in names):
+        one, other = path.read_bytes(), (b / path.relative_to(a)).read_bytes()
         if path.name == "report.json":
             records = [json.loads(one), json.loads(other)]
             assert records[0].pop("times")

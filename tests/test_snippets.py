@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -200,23 +199,9 @@ def test_9_ablation(names: dict[str, Any], model_path: str) -> None:
     assert np.array_equal(names["ext"]("The cat sat on the mat.").weights, names["a"].weights)  # put back
 
 
-def planned(number: int, issue: int, what: str) -> Any:
-    reason = f"issue {issue}: {what}"
-    return pytest.param(
-        number,
-        marks=pytest.mark.xfail(strict=True, raises=(AttributeError, ImportError), reason=reason),
-        id=str(number),
-    )
-
-
-@pytest.mark.parametrize(
-    "number",
-    [
-        planned(10, 8, "views"),
-    ],
-)
-def test_still_to_come(number: int, names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """These fail because the name is missing; when it comes, the test fails, and is written out as those above."""
+def test_10_a_view(names: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    known: Iterator[Any] = iter(())
-    run(number, names | {"texts": known})
+    run(10, names)
+    written = Path("view.html").read_text(encoding="utf-8")
+    assert written == ba.views.head_view(names["a"]).html
+    assert '"tokens":["[CLS]","the","cat","sat","on","the","mat",".","[SEP]"]' in written

@@ -52,6 +52,7 @@ _MODULES = (
     "storage",
     "tensor",
     "vectors",
+    "views",
     "windowing",
 )
 
@@ -96,6 +97,7 @@ __all__ = [
     "summarize",
     "tensor",
     "vectors",
+    "views",
     "windowing",
     "windows",
 ]
@@ -123,6 +125,7 @@ if TYPE_CHECKING:
         storage,
         tensor,
         vectors,
+        views,
         windowing,
     )
     from bertattn.alignment import drop_special, merge_subwords

@@ -80,7 +80,8 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
     Where moving fails half way, the files that had been replaced come back. Ctrl-C waits until all are moved.
 
     Raises:
-        StorageError: `out` is a file, nothing can be written there, or a folder in it is named as a file to write.
+        StorageError: `out` is a file, nothing can be written there, or a folder in it is named as a file to write, or
+            the other way round.
     """
     target = out.resolve()
     if target.exists() and not target.is_dir():
@@ -103,14 +104,23 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
 
 
 def _move_all(folder: Path, target: Path, replaced: Path) -> None:
-    """Move the files of one folder to another; after an error the other is as it was."""
-    names = sorted(path.name for path in folder.iterdir())
+    """Move the files of one folder, and of folders in it, to another; after an error the other is as it was."""
+    names = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    parents = sorted({parent for name in names for parent in name.parents[:-1]})
     for name in names:
         if (target / name).is_dir():
             raise StorageError(f"{target / name} is a folder, but a file of this name is to be written; move it away")
+    for parent in parents:
+        if (target / parent).exists() and not (target / parent).is_dir():
+            raise StorageError(f"{target / parent} is a file, but a folder of this name is to be written; move it away")
     replaced.mkdir()
     done = contextlib.ExitStack()
     with done:
+        for parent in parents:
+            (replaced / parent).mkdir()
+            if not (target / parent).exists():
+                (target / parent).mkdir()
+                done.callback((target / parent).rmdir)
         for name in names:
             if os.path.lexists(target / name):
                 (target / name).rename(replaced / name)

@@ -173,6 +173,50 @@ def report(
         )
 
 
+@app.command()
+def view(
+    model: Annotated[str, typer.Option(metavar="NAME_OR_PATH", help="A model on the hub, or a folder.")],
+    text: Annotated[str, typer.Argument(help="What the model reads.", show_default=False)],
+    second: Annotated[
+        str | None,
+        typer.Argument(help="A pair's second text, or an encoder-decoder's target.", show_default=False),
+    ] = None,
+    kind: Annotated[
+        Literal["head", "model", "neuron"],
+        typer.Option(help="Lines of one layer, all heads at a glance, or how queries and keys make the weights."),
+    ] = "head",
+    out: Annotated[str, typer.Option(metavar="FILE", help="The page to write.")] = "view.html",
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+    device: Annotated[
+        str | None, typer.Option(help="Where to run, such as 'cpu'.", show_default="a GPU if there is one")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch, tag or commit on the hub.")] = None,
+) -> None:
+    """A page on one text, to look at: head, model or neuron view of its attention, in one file that works offline."""
+    with _plain_errors():
+        from bertattn import views
+        from bertattn.extract import Extractor
+        from bertattn.inputs import TextPair
+
+        ext = Extractor.from_pretrained(model, device=device, revision=revision)
+        x = text if second is None else TextPair(text, second)
+        both = second is not None and ext.model.config.is_encoder_decoder
+        kinds: tuple[Literal["encoder", "decoder", "cross"] | None, ...] = (
+            ("encoder", "decoder", "cross") if both else (None,)
+        )
+        if kind == "neuron":
+            page = views.neuron_view([ext.capture(x, what=("query", "key"), attention=k) for k in kinds])
+        else:
+            maps = [ext(x, attention=k) for k in kinds]
+            page = views.head_view(maps) if kind == "head" else views.model_view(maps)
+        written = page.save(out)
+        typer.echo(str(written))
+        if show:
+            import webbrowser
+
+            webbrowser.open(written.resolve().as_uri())
+
+
 def _say(done: Report) -> None:
     for line in done.highlights:
         typer.echo(line)

@@ -10,7 +10,7 @@ from bertattn.figures._drawing import COLORS as COLORS
 from bertattn.figures._drawing import MARKERS as MARKERS
 from bertattn.figures._drawing import OTHER as OTHER
 from bertattn.figures._drawing import save
-from bertattn.figures.attention import attention_lines, attention_matrix, example_heads
+from bertattn.figures.attention import attention_lines, attention_matrix, example_heads, head_grid
 from bertattn.figures.clusters import cluster_figure, dendrogram, distance_matrix, head_map
 from bertattn.figures.gradients import gradient_figure
 from bertattn.figures.heads import (
@@ -37,6 +37,7 @@ __all__ = [
     "entropy_figure",
     "example_heads",
     "gradient_figure",
+    "head_grid",
     "head_map",
     "heads_at_work",
     "probe_figure",

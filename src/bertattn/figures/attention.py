@@ -35,9 +35,13 @@ __all__ = [
     "attention_lines",
     "attention_matrix",
     "example_heads",
+    "head_grid",
 ]
 
 LONGEST_TOKEN = 18
+UNDEFINED = "0.85"
+# Rows and columns of a head in `head_grid`: more could not be told apart.
+MOST_CELLS = 64
 # Fonts that have what matplotlib's own lacks, where they are installed; the last one comes with matplotlib.
 FALLBACK_FONTS = (
     "Noto Sans",
@@ -170,10 +174,8 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
     if ax is None:
         side = min(12.0, max(3.0, 1.2 + 0.19 * max(queries, keys)))
         ax = new_axes(figsize=(1.05 * side + 0.9, side))  # the scale grows with the matrix
-    largest = float(np.nanmax(np.abs(weights), initial=0.0)) or 1.0
-    signed = bool((np.nan_to_num(weights) < 0).any())
-    low, high = (0.0, 1.0) if attention.normalized else (-largest if signed else 0.0, largest)
-    cmap = colormaps["PuOr" if signed else "Blues"].with_extremes(bad="0.85")
+    low, high, colors = _scale(weights, normalized=attention.normalized)
+    cmap = colormaps[colors].with_extremes(bad=UNDEFINED)
     image = ax.imshow(weights, vmin=low, vmax=high, cmap=cmap, aspect="equal", interpolation="nearest")
     size = label_size(ax, max(queries, keys))
     columns, families = _drawable(_labels(attention.queries), _labels(attention.keys))
@@ -185,9 +187,92 @@ def attention_matrix(attention: AttentionTensor, head: HeadName, /, *, ax: Axes 
     ax.set_xlabel("key")
     ax.set_ylabel("query")
     bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.03, 0.0, 0.04, 1.0)))
-    bar.set_label(attention.measure if not attention.normalized else f"{attention.measure} weight")
+    bar.set_label(_unit(attention))
     ax.set_title(head_title(head))
     return ax
+
+
+def head_grid(attention: AttentionTensor, /, *, ax: Axes | None = None) -> Axes:
+    """Every head of a tensor at a glance, a small matrix each: layers from top to bottom, heads from left to right.
+
+    In each, queries go down and keys to the right. All share one scale, as in `attention_matrix`. Where a text has more
+    than 64 tokens, neighbours share a cell: weights of distributions are summed over the keys and averaged over the
+    queries of a cell, of other measures the largest in size is drawn.
+
+    Args:
+        attention: weights `[layer, head, query, key]`; `attention.select(layers=...)` draws some of them.
+        ax: where to draw.
+
+    Raises:
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), ["[CLS]", "hi", ".", "[SEP]"])
+        >>> from matplotlib.figure import Figure
+        >>> ax = head_grid(a, ax=Figure().subplots())
+        >>> [label.get_text() for label in ax.get_xticklabels()], ax.get_ylabel()
+        (['1', '2', '3'], 'layer')
+    """
+    need_matplotlib("head_grid")
+    check_attention("head_grid", attention)
+    from matplotlib import colormaps
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import Normalize
+
+    weights = np.stack([_fewer(layer, normalized=attention.normalized) for layer in attention.numpy()])
+    layers, heads, queries, keys = weights.shape
+    if ax is None:
+        ax = new_axes(figsize=(min(14.0, 2.0 + 0.75 * heads), min(18.0, 1.0 + 0.75 * layers)))
+    low, high, colors = _scale(weights, normalized=attention.normalized)
+    drawn = ScalarMappable(Normalize(low, high), colormaps[colors].with_extremes(bad=UNDEFINED))
+    gap = max(1, max(queries, keys) // 10)
+    grid = np.full((layers, queries + gap, heads, keys + gap, 4), (255, 255, 255, 0), dtype=np.uint8)
+    for i, layer in enumerate(weights):
+        for j, one in enumerate(layer):
+            grid[i, :queries, j, :keys] = drawn.to_rgba(np.ma.masked_invalid(one), bytes=True)
+    height, width = layers * (queries + gap) - gap, heads * (keys + gap) - gap
+    picture = grid.reshape(layers * (queries + gap), -1, 4)[:height, :width]
+    ax.imshow(picture, aspect="auto", interpolation="nearest" if max(height, width) < 400 else "antialiased")
+    places = (np.arange(heads) * (keys + gap) + (keys - 1) / 2, np.arange(layers) * (queries + gap) + (queries - 1) / 2)
+    ax.set_xticks(places[0], [str(head + 1) for head in attention.heads])
+    ax.set_yticks(places[1], [str(layer + 1) for layer in attention.layers])
+    ax.tick_params(length=0, labelsize=9)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("head")
+    ax.set_ylabel("layer")
+    bar = ax.figure.colorbar(drawn, cax=ax.inset_axes((1.02, 0.0, 0.02, 1.0)))
+    bar.set_label(_unit(attention))
+    return ax
+
+
+def _fewer(weights: Numpy, *, normalized: bool) -> Numpy:
+    """`[head, query, key]` with at most `MOST_CELLS` rows and columns."""
+    weights = weights.astype(np.float64)
+    for axis, combine in ((1, _arrays.nan_mean), (2, np.sum)):
+        steps = -(-weights.shape[axis] // MOST_CELLS)
+        starts = range(0, weights.shape[axis], steps)
+        if steps > 1:
+            parts = [np.take(weights, range(s, min(s + steps, weights.shape[axis])), axis) for s in starts]
+            weights = np.stack([combine(p, axis=axis) if normalized else _largest(p, axis) for p in parts], axis)
+    return weights
+
+
+def _largest(weights: Numpy, axis: int) -> Numpy:
+    """The number that is largest in size, with its sign."""
+    place = np.where(np.isnan(weights), -1.0, np.abs(weights)).argmax(axis, keepdims=True)
+    return np.take_along_axis(weights, place, axis).squeeze(axis)
+
+
+def _scale(weights: Numpy, *, normalized: bool) -> tuple[float, float, str]:
+    """Where the colours begin and end, and which they are."""
+    largest = float(np.nanmax(np.abs(weights), initial=0.0)) or 1.0
+    signed = bool((np.nan_to_num(weights) < 0).any())
+    low, high = (0.0, 1.0) if normalized else (-largest if signed else 0.0, largest)
+    return low, high, "PuOr" if signed else "Blues"
+
+
+def _unit(attention: AttentionTensor) -> str:
+    return f"{attention.measure} weight" if attention.normalized else attention.measure
 
 
 def example_heads(

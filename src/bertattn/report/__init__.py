@@ -204,7 +204,8 @@ def run(
         highlights = _write(folder, results, record, notes=notes)
         times = {"started": started.isoformat(timespec="seconds"), "seconds": round(time.perf_counter() - begun, 2)}
         _files.write_json(folder / RECORD, record | {"times": times})
-        names = sorted((path.name for path in folder.iterdir()), key=lambda name: (name != PAGE, name))
+        written = [path.relative_to(folder) for path in folder.rglob("*") if path.is_file()]
+        names = sorted(written, key=lambda name: (name != Path(PAGE), name))
     return Report(Path(out), tuple(Path(out, name) for name in names), results, highlights)
 
 
@@ -228,12 +229,13 @@ class _Read:
 
 def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, batch_size: int) -> Results:
     from bertattn.report import _clusters, _coreference, _gradients, _probes
-    from bertattn.report._sections import relation_examples
+    from bertattn.report._sections import relation_examples, relation_sentences
     from bertattn.windowing import windows
 
     surface = example = relations = coreference = probing = distances = gradients = objective = None
     shown: tuple[AttentionTensor, ...] = ()
     pieces: tuple[AttentionTensor, ...] = ()
+    relation_maps: dict[str, AttentionTensor] = {}
     too_little: dict[str, str] = {}
     if read.corpus is not None:
         summarized = functools.partial(_summarized, weighting=weighting)
@@ -257,6 +259,9 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
         left_out = {index for index, _ in relations.skipped}
         scored = [sentence for i, sentence in enumerate(sentences) if i not in left_out]
         shown = tuple(ext(scored[i]) for i in relation_examples(relations))
+        wanted = relation_sentences(relations)
+        maps = {i: ext(scored[i]) for i in sorted(set(wanted.values()))}
+        relation_maps = {name: maps[i] for name, i in wanted.items()}
     if read.coreference is not None:
         documents, tokens = read.coreference.documents, read.coreference.max_tokens
         cut = windows(documents, max_tokens=tokens, which="all")
@@ -281,7 +286,18 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
         else:
             probing = found
     return Results(
-        surface, example, relations, shown, coreference, pieces, probing, too_little, gradients, objective, distances
+        surface,
+        example,
+        relations,
+        shown,
+        coreference,
+        pieces,
+        probing,
+        too_little,
+        gradients,
+        objective,
+        distances,
+        relation_maps,
     )
 
 
@@ -408,6 +424,9 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
             images[picture.name] = (folder / f"{picture.name}.svg").read_bytes()
         for table in shown.tables if shown else ():
             _files.write_csv(folder / f"{table.name}.csv", table.rows)
+        for file, view in shown.views.items() if shown else ():
+            (folder / file).parent.mkdir(exist_ok=True)
+            view.save(folder / file)
     if results.surface is not None:
         results.surface.to_csv(folder / "surface_patterns.csv")
         results.surface.save(folder / "surface_patterns.json")

@@ -18,6 +18,7 @@ from bertattn.heads import (
     coreference_table,
     score_coreference,
 )
+from bertattn.report import _views
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -166,7 +167,11 @@ def section(results: Results) -> Shown:
         )
     types = list(dict.fromkeys(row.type for row in table.rows))
     numbers = ", ".join(f"{name} {table.row('head', name).count:,}" for name in types)
-    modes = _modes(scores)
+    modes, rows = _modes(scores), _rows(table, held_out, types)
+    piece = next(iter(results.coreference_examples), None)
+    links, pages = _views.head_pages(
+        [(row["head"], "coreference", piece) for row in ({"head": table.head}, *modes)], gold="coreference"
+    )
     shares = ("accuracy", "low", "high", "held out", "chance")
     return Shown(
         text=(RULE, _choices(table, modes), _picking(held_out, _folds(scores)), _counts(scores)),
@@ -175,21 +180,24 @@ def section(results: Results) -> Shown:
             Table(
                 "table2",
                 f"Mentions whose antecedent is found, by type (Table 2 of Clark et al. 2019). Counted: {numbers}.",
-                _rows(table, held_out, types),
+                rows,
                 percent=tuple(column for name in types for column in _columns(name)),
                 bars=tuple(types),
                 aside=tuple(column for name in types for column in _columns(name)[1:]),
+                links={"system": [links[0] if row["system"] == _named(table) else None for row in rows]},
             ),
             Table(
                 "coreference_candidates",
                 "The best head by what it chooses from, which the paper leaves open: "
-                f"{'; '.join(f'{name}, {meaning}' for name, meaning in CANDIDATES.items())}.",
+                f"{'; '.join(f'{name}, {meaning}' for name, meaning in CANDIDATES.items())}. {_views.OPENS}",
                 modes,
                 percent=shares,
                 bars=("accuracy",),
+                links={"head": links[1:]},
             ),
         ),
         highlights=(_highlight(table, held_out),),
+        views=pages,
     )
 
 

@@ -38,7 +38,7 @@ def page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": _cell, "share": _share, "parts": _parts}
+    environment.filters |= {"cell": _cell, "link": _link, "share": _share, "parts": _parts}
     template = environment.from_string(resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(
         title=title,
@@ -58,6 +58,11 @@ def _cell(value: object, column: str, table: Table) -> str:
     if math.isnan(value):
         return "–"
     return f"{value:.1%}" if column in table.percent else format(value, table.precision)
+
+
+def _link(table: Table, column: str, row: int) -> str | None:
+    """Where a cell leads to."""
+    return table.links[column][row] if column in table.links else None
 
 
 def _share(value: object, column: str, table: Table) -> float | None:

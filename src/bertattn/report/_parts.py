@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bertattn.report._probes import Probing
     from bertattn.statistics import Summary
     from bertattn.tensor import AttentionTensor
+    from bertattn.views import HTMLView
 
 __all__ = ["Picture", "Results", "Section", "Shown", "Table"]
 
@@ -48,6 +49,8 @@ class Results:
         gradients: `attribution.gradient_importance` over the text.
         objective: the name of what was differentiated.
         distances: `clustering.head_distances` over the text.
+        relation_maps: for relations of Table 1, by name, the maps of a sentence in which the best head finds a
+            governor.
     """
 
     surface: Summary | None = None
@@ -61,6 +64,7 @@ class Results:
     gradients: Summary | None = None
     objective: str | None = None
     distances: HeadDistances | None = None
+    relation_maps: Mapping[str, AttentionTensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Table:
         folded: whether the page shows it only when asked.
         aside: the columns that only the CSV file has.
         precision: how the page writes numbers that are no shares (the CSV file has every digit).
+        links: of columns whose cells lead to a file, row by row the file's name, or None.
     """
 
     name: str
@@ -105,6 +110,7 @@ class Table:
     folded: bool = False
     aside: tuple[str, ...] = ()
     precision: str = ".2f"
+    links: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -115,12 +121,14 @@ class Shown:
         text: paragraphs.
         pictures, tables: in order.
         highlights: sentences for the top of the page.
+        views: pages that tables lead to, by the names of their files.
     """
 
     text: tuple[str, ...] = ()
     pictures: tuple[Picture, ...] = ()
     tables: tuple[Table, ...] = ()
     highlights: tuple[str, ...] = ()
+    views: Mapping[str, HTMLView] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

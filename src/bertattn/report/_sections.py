@@ -15,7 +15,7 @@ import numpy as np
 from bertattn import _arrays, figures
 from bertattn.errors import SelectionError
 from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
-from bertattn.report import _clusters, _coreference, _gradients, _probes
+from bertattn.report import _clusters, _coreference, _gradients, _probes, _views
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -135,13 +135,15 @@ def _examples(results: Results) -> Shown:
         {"head": best.name, "statistic": name, "mean": best.mean, "chosen as": title} for best, name, title in chosen
     ]
     heads = "; ".join(f"head {best.name}, {title}" for best, _, title in chosen)
+    links, pages = _views.head_pages([(best.head, statistic, example) for best, statistic, _ in chosen])
     return Shown(
         pictures=(
             Picture(
                 "figure1", drawn, caption, f"Attention of single heads as lines between tokens: {heads}.", wide=True
             ),
         ),
-        tables=(Table("heads_shown", "The heads shown, and why.", rows),),
+        tables=(Table("heads_shown", f"The heads shown, and why. {_views.OPENS}", rows, links={"head": links}),),
+        views=pages,
     )
 
 
@@ -269,6 +271,21 @@ def relation_examples(scores: RelationScores) -> list[int]:
     return chosen
 
 
+def relation_sentences(scores: RelationScores) -> dict[str, int]:
+    """For each relation of the table the number of a sentence in which its best head finds a governor, if any.
+
+    The first that is as short as those of Figure 5, or else the shortest.
+    """
+    chosen = {}
+    for row in best_heads(scores, min_count=least_words(scores)).rows:
+        cases = scores.cases(row.relation, row.head, direction=row.direction)
+        found = dict.fromkeys(case["sentence"] for case in cases if case["found"])
+        fitting = (one for one in found if EXAMPLE_LENGTHS[0] <= scores.lengths[one] <= EXAMPLE_LENGTHS[1])
+        if found:
+            chosen[row.relation] = next(fitting, min(found, key=lambda one: scores.lengths[one]))
+    return chosen
+
+
 def _clearest(scores: RelationScores) -> BestHead | None:
     """The relation whose best head is furthest above the baseline."""
     rows = best_heads(scores, min_count=least_words(scores), directions=scores.directions[:1]).rows[1:]
@@ -321,6 +338,10 @@ def _relations(results: Results) -> Shown:
         }
         for row in table.rows
     ]
+    maps = results.relation_maps
+    links, pages = _views.head_pages(
+        [(row.head, row.relation, maps.get(row.relation)) for row in table.rows], gold="relations"
+    )
     clearest = _clearest(scores)
     pictures = [
         Picture(
@@ -366,13 +387,15 @@ def _relations(results: Results) -> Shown:
         tables=(
             Table(
                 "relations",
-                f"The best head for each relation with at least {min_count} words.",
+                f"The best head for each relation with at least {min_count} words. {_views.OPENS}",
                 rows,
                 percent=shares,
                 bars=("accuracy", "baseline"),
+                links={"head": links},
             ),
         ),
         highlights=tuple(highlight),
+        views=pages,
     )
 
 
