@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import importlib.metadata
-import itertools
 import json
 import os
 import platform
@@ -46,6 +45,7 @@ EPOCH: dict[str, Any] = {"root": "special", "max_epochs": 1, "early_stopping": F
 ATTENTION: dict[str, Any] = EPOCH | {"batch_size": 48, "learning_rate": 0.3}
 WORDS: dict[str, Any] = EPOCH | {"batch_size": 16, "learning_rate": 0.02, "bias": True, "root_vector": "released"}
 MEGABYTES = 3000  # at most, for training on a treebank
+GROUPS = ("times", "distances", "importances", "epochs", "memory")
 FEW, MORE, MANY = 200, 800, 4000  # inputs of the rows of memory
 
 
@@ -655,6 +655,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9, help="how often each side runs (default %(default)s)")
     parser.add_argument("--inputs", type=int, default=64, help="segments of the first row (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help="3 rounds, 32 inputs, and no rows of memory")
+    parser.add_argument("--only", nargs="+", choices=GROUPS, default=GROUPS, help="only these groups of rows")
     parser.add_argument("--out", type=Path, metavar="FILE.json", help="write the record there")
     parser.add_argument("--markdown", type=Path, metavar="FILE.json", help="only print a record as the docs' table")
     parser.add_argument("--memory", nargs=2, metavar=("SIDE", "COUNT"), help=argparse.SUPPRESS)
@@ -683,20 +684,19 @@ def main() -> None:
     print(f"{'ours | baseline':90} {'':5}{'ours':>9}{'baseline':>10} {'':12}{'ratio':>8}  (smallest to largest)")
     rows = []
     for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
-        for one in itertools.chain(
-            times(device, rounds=rounds, count=inputs),
-            distances(device, rounds=rounds),
-            importances(device, rounds=rounds),
-        ):
-            rows.append(one)
-            print(line(one), flush=True)
-    for one in epochs(rounds=rounds):
-        rows.append(one)
-        print(line(one), flush=True)
-    if not given.quick:
-        for one in memory():
-            rows.append(one)
-            print(line(one), flush=True)
+        groups: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {
+            "times": lambda device=device: times(device, rounds=rounds, count=inputs),  # type: ignore[misc]
+            "distances": lambda device=device: distances(device, rounds=rounds),  # type: ignore[misc]
+            "importances": lambda device=device: importances(device, rounds=rounds),  # type: ignore[misc]
+        }
+        if device == "cpu":
+            groups |= {"epochs": lambda: epochs(rounds=rounds), "memory": memory}
+        for name, group in groups.items():
+            if name not in given.only or (name == "memory" and given.quick):
+                continue
+            for one in group():
+                rows.append(one)
+                print(line(one), flush=True)
     record["load_after"] = os.getloadavg()
     record["rows"] = rows
     print(f"\nload at the end {record['load_after'][0]:.1f}")
