@@ -18,7 +18,7 @@ SOURCE = Path(bertattn.__file__).parent
 # Each module may import those before it, never those after it.
 FLOORS = (
     # words that everyone uses
-    ("errors", "_arrays", "_optional", "_files"),
+    ("errors", "_arrays", "_functions", "_optional", "_files"),
     # the nouns
     ("annotation", "inputs", "_tokens", "tensor", "results", "vectors"),
     # pure functions

@@ -597,6 +597,26 @@ class TestImportance:
                 _ = a + b
         assert (summary(norm_of_first) + summary(norm_of_first)).sequences == 6
 
+    def test_functions_of_other_values(self, plain: ba.Extractor) -> None:
+        """Captured, bound or read by name: one source, other numbers."""
+
+        def step(objective: Any) -> str:
+            return next(attribution.gradients(plain, TEXTS[:1], objective=objective)).gradient.source.steps[0]
+
+        captured = [lambda outputs, i=i: outputs.last_hidden_state[0, i].norm() for i in (0, 1)]
+        assert len({step(objective) for objective in captured}) == 2
+        code = "lambda outputs: scale * outputs.last_hidden_state[0, 0].norm()"
+        assert len({step(eval(code, {"scale": scale})) for scale in (1, 1000)}) == 2
+        assert len({step(eval(code, {"scale": 1})) for _ in range(2)}) == 1
+
+    def test_means_are_over_queries_that_can_see_the_key(self) -> None:
+        ext = with_head("gpt2", "causal")
+        [one] = attribution.gradients(ext, TEXTS[:1], objective=CausalLM())
+        n = one.gradient.shape[2]
+        found = attribution.importance(one)["gradient/unmasked/mean_entries/all"]
+        expected = one.gradient.weights.abs().double().sum((-2, -1)) / (n * (n + 1) / 2)
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=0)
+
     def test_of_something_else(self, plain: ba.Extractor) -> None:
         with pytest.raises(ValidationError, match="a Gradients, but got AttentionTensor"):
             attribution.importance(plain(TEXTS[0]))  # type: ignore[arg-type]

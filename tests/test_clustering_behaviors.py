@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,16 @@ def test_a_relation_must_beat_the_best_offset_by_the_gain() -> None:
     assert np.isnan(behaviors.values["obj"][[0, 2]]).all()
     assert behaviors.picked_on == {"obj": "other folds"}
     assert label_behaviors(surface(3), relations=best, gain=0.04).labels == (None, "obj", "det")
+
+
+def test_a_relation_may_have_to_beat_it_by_standard_errors_too() -> None:
+    best = BestHeads((row("all", "1-1", 0.9, 0.1), row("obj", "1-2", 0.7, 0.55), row("det", "1-3", 0.9, 0.55)))
+    assert label_behaviors(surface(3), relations=best, min_margin=0.9).labels == (None, "obj", "det")
+    assert label_behaviors(surface(3), relations=best, min_margin=2).labels == (None, None, "det")
+    alike = dataclasses.replace(row("det", "1-3", 1.0, 0.55), low=1.0, high=1.0, count=20)  # no bootstrap sees a miss
+    behaviors = label_behaviors(surface(3), relations=BestHeads((alike,)), min_margin=2)
+    assert behaviors.labels == (None, None, "det")
+    assert behaviors.margins["det"][2] == pytest.approx(0.35 / (22 / 24 * 2 / 24 / 24) ** 0.5)
 
 
 def test_of_several_relations_of_a_head_the_clearest_is_its_label() -> None:

@@ -211,8 +211,8 @@ class TestAdding:
 
     def test_a_function_is_known_in_another_process(self):
         code = (
-            "from bertattn.clustering.distances import _described\n"
-            "print(_described(lambda axis: [role in {'cls', 'sep', 'bos'} for role in axis.roles]))"
+            "from bertattn._functions import described\n"
+            "print(described(lambda axis: [role in {'cls', 'sep', 'bos'} for role in axis.roles]))"
         )
         run = [sys.executable, "-c", code]
         seeds = ({"PYTHONHASHSEED": seed} for seed in "12")

@@ -263,7 +263,7 @@ def test_the_clusters_of_the_heads_are_those_of_the_passages(result: Report) -> 
     assert (len(distances), distances.sequences, distances.queries) == (72, 24, surface(result).queries)
     matrix = distances.matrix()
     assert ((matrix >= 0) & (matrix <= np.log(2))).all()
-    with (result.folder / "behaviours.csv").open(encoding="utf-8", newline="") as file:
+    with (result.folder / "head_labels.csv").open(encoding="utf-8", newline="") as file:
         heads_of = {row["behaviour"]: row["which"].split(", ") for row in csv.DictReader(file)}
     assert (heads_of["next token"], heads_of["previous token"]) == (["2-9"], ["1-3"])
     assert sum(map(len, heads_of.values())) == 72

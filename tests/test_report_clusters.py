@@ -125,10 +125,10 @@ def test_a_masked_language_model_by_name(text: Path, tmp_path: Path) -> None:
     assert record == {"objective": f"gradients(objective={MaskedLM()!r})", "sequences": 3, "skipped": []}
     means = found.mean("gradient/unmasked/sum_queries/all").mean(1)
     most, least = means.argmax(), means.argmin()
-    [line] = [line for line in made.highlights if line.startswith("Attention matters most in layer")]
-    assert line.startswith(f"Attention matters most in layer {most + 1}: per token attended to, |∂L/∂a| sums to ")
+    [line] = [line for line in made.highlights if line.startswith("|∂L/∂a| per token attended to is largest in layer")]
+    assert line.startswith(f"|∂L/∂a| per token attended to is largest in layer {most + 1} on average: ")
     assert f"{means[most]:.2g} (95% CI " in line
-    assert line.endswith(f"and least in layer {least + 1}: {means[least]:.2g}.")
+    assert line.endswith(f"and smallest in layer {least + 1}: {means[least]:.2g}.")
 
 
 def test_the_clusters_are_those_of_the_functions(tmp_path: Path) -> None:
@@ -152,15 +152,15 @@ def test_the_clusters_are_those_of_the_functions(tmp_path: Path) -> None:
     labels = label_behaviors(made.results.surface)
     shown = {"broad": "broad", None: "none of these", "punctuation": ". or ,", "sep": "[SEP]", "cls": "[CLS]"}
     expected = {shown[label]: str(n) for label, n in labels.counts().items() if n}
-    assert {row["behaviour"]: row["heads"] for row in rows_of(made, "behaviours.csv")} == expected
+    assert {row["behaviour"]: row["heads"] for row in rows_of(made, "head_labels.csv")} == expected
     assert [row["label"] for row in rows_of(made, "head_behaviors.csv")] == [label or "" for label in labels.labels]
     assert "nearest_heads.csv" not in {path.name for path in made.files}  # no head has a relation as its label
     closeness = layer_closeness(distances)
     pair = min(itertools.combinations(range(12), 2), key=lambda pair: matrix[pair])
     line = made.highlights[-1]
-    assert f"each other ({closeness.within:.3f} nats on average) than to those of other layers " in line
-    assert f"({closeness.between:.3f}; permutation test of 9,999, p = {closeness.p_value:.2f})" in line
-    assert f"most alike are {distances.names[pair[0]]} and {distances.names[pair[1]]} ({matrix[pair]:.3f} nats" in line
+    assert f"each other ({closeness.within:.3g} nats on average) than to those of other layers " in line
+    assert f"({closeness.between:.3g}; permutation test of 9,999, p = {closeness.p_value:.2f})" in line
+    assert f"most alike are {distances.names[pair[0]]} and {distances.names[pair[1]]} ({matrix[pair]:.3g} nats" in line
     settings = record_of(made)["settings"]["clusters"]
     assert settings["weighting"] == "query"
     assert settings["clusters"] == {"clusters": 6, "linkage": "ward", "sqrt": True}
@@ -178,7 +178,7 @@ def test_a_causal_model_by_name(text: Path, tmp_path: Path) -> None:
     the_table_is_that_of(found, made)
     assert set(rows_of(made, "gradients.csv")[0]) & {"[SEP]", "[CLS]"} == set()  # GPT-2 has neither
     assert "the loss of the language model, which predicts each next token" in words_of(made)
-    assert {row["behaviour"] for row in rows_of(made, "behaviours.csv")} <= {"broad", "none of these"}
+    assert {row["behaviour"] for row in rows_of(made, "head_labels.csv")} <= {"broad", "none of these"}
 
 
 def test_pairs_of_passages_need_no_head(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_one_text_has_no_interval(tmp_path: Path) -> None:
     row = rows_of(made, "gradients.csv")[0]
     assert float(row["[SEP]"]) > 0
     assert row["[SEP] low"] == row["[SEP] high"] == ""
-    assert any("(no interval: one text), and least in layer" in line for line in made.highlights)
+    assert any("(no interval: one text), and smallest in layer" in line for line in made.highlights)
     assert "nats, no standard error: one text)." in made.highlights[-1]
     assert "nan" not in words_of(made)
 
@@ -261,7 +261,9 @@ def test_models_without_layers_to_compare(config: dict[str, int], heads: int, tm
     alike = [line for line in made.highlights if "most alike" in line]
     assert len(alike) == (heads > 1)
     assert all(line.startswith("The two heads most alike are ") for line in alike)
-    by_layer = [line for line in made.highlights if line.startswith("Attention matters most in layer")]
+    by_layer = [
+        line for line in made.highlights if line.startswith("|∂L/∂a| per token attended to is largest in layer")
+    ]
     assert len(by_layer) == ("num_hidden_layers" not in config)
 
 
@@ -309,7 +311,7 @@ def test_a_relation_of_one_fold_alone_may_be_a_label(tmp_path: Path, monkeypatch
     made = report.run(extractor("BertModel", "bert"), tmp_path / "out", inputs=LINES, treebank=trees)
     assert set(asked) == {20}  # the treebank is small
     assert made.results.surface is not None
-    labels = label_behaviors(made.results.surface, relations=made.results.relations, min_count=20)
+    labels = label_behaviors(made.results.surface, relations=made.results.relations, min_count=20, min_margin=2)
     assert _clusters.behaviors(made.results) == labels
     assert record_of(made)["settings"]["clusters"]["labels"]["picked_on"] == labels.picked_on
 

@@ -225,7 +225,8 @@ def _units(axis: Axis, *, name: str, missing: str, attention: AttentionTensor) -
     if axis.word_ids is None:
         raise AlignmentError(
             f"the {name} axis does not say which word its tokens belong to; make the tensor with bertattn.Extractor "
-            "and a fast tokenizer, or give Axis(tokens, word_ids=..., words=...)"
+            "and a fast tokenizer from text (token ids, as segments are, know no words), or give "
+            "Axis(tokens, word_ids=..., words=...)"
         )
     units: list[_Unit] = []
     by_word: dict[int, _Unit] = {}

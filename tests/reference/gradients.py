@@ -27,17 +27,17 @@ def category(name, token, role, masked):
     }[name]
 
 
-def reduced(matrix, keys, queries, reduction):
-    """One number from `[query][key]`: the mean over keys of the sum over queries, or the mean over both."""
-    columns = []
-    for j, counts in enumerate(keys):
-        if counts:
-            columns.append([float(matrix[i][j]) for i, asked in enumerate(queries) if asked])
-    if not columns or not columns[0]:
+def reduced(matrix, reached, keys, queries, reduction):
+    """One number from `[query][key]`: the mean over keys of the sum over queries, or the mean over what is in reach."""
+    chosen = [j for j, counts in enumerate(keys) if counts]
+    asked = [i for i, counts in enumerate(queries) if counts]
+    if not chosen or not asked:
         return math.nan
-    sums = [math.fsum(column) for column in columns]
-    mean = math.fsum(sums) / len(sums)
-    return mean if reduction == "sum_queries" else mean / len(columns[0])
+    total = math.fsum(float(matrix[i][j]) for i in asked for j in chosen)
+    if reduction == "sum_queries":
+        return total / len(chosen)
+    entries = sum(reached[i][j] for i in asked for j in chosen)
+    return total / entries if entries else math.nan
 
 
 def importance(attention, gradient, tokens, roles, masked, predicted):
@@ -52,6 +52,16 @@ def importance(attention, gradient, tokens, roles, masked, predicted):
                 for which, queries in (("all", [True] * n), ("predicted", predicted)):
                     table = np.zeros((layers, heads))
                     for layer in range(layers):
+                        reached = [
+                            [
+                                any(
+                                    attention[layer][h][i][j] != 0 or gradient[layer][h][i][j] != 0
+                                    for h in range(heads)
+                                )
+                                for j in range(n)
+                            ]
+                            for i in range(n)
+                        ]
                         for head in range(heads):
                             matrix = [[0.0] * n for _ in range(n)]
                             for i in range(n):
@@ -59,7 +69,7 @@ def importance(attention, gradient, tokens, roles, masked, predicted):
                                     g = float(gradient[layer][head][i][j])
                                     a = float(attention[layer][head][i][j])
                                     matrix[i][j] = abs(g) if quantity == "gradient" else a * g
-                            table[layer, head] = reduced(matrix, keys, queries, reduction)
+                            table[layer, head] = reduced(matrix, reached, keys, queries, reduction)
                     out[f"{quantity}/{name}/{reduction}/{which}"] = table
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -229,8 +230,9 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
       "all unmasked tokens"; with other objectives than `MaskedLM` all); "cls" and "sep"; "punctuation", tokens that are
       exactly "." or ","; "other", unmasked tokens that are neither special nor punctuation.
     - reduction: "sum_queries" sums over queries and averages over the keys of the category, one number a token attended
-      to; "mean_entries" averages over both (keys that a query cannot reach count, with 0). The paper does not say which
-      it used, nor how its loss was reduced: only shapes and ratios between categories can be compared with its figure.
+      to; "mean_entries" averages over both, queries that can reach the key. In a causal model few see a late token, so
+      its sum is small whatever it means; compare "mean_entries" there. The paper does not say which it used, nor how
+      its loss was reduced: only shapes and ratios between categories can be compared with its figure.
     - queries: "all", or "predicted", those at which a token is predicted. In the last layer the rows of all others are
       exactly 0 with a masked or causal language model, so that an average over all of them is low there.
 
@@ -266,19 +268,21 @@ def importance(gradients: Gradients, /, *, include_special: bool = True) -> dict
         "gradient": abs(gradients.gradient.weights),
         "attention_x_gradient": gradients.attention.weights * gradients.gradient.weights,
     }
+    # A weight that is 0 in all heads of a layer, and whose gradient was set to 0 in all, is out of reach.
+    in_reach = ((gradients.attention.weights != 0) | (gradients.gradient.weights != 0)).any(1)
     found: dict[str, _arrays.Array] = {}
-    for quantity in QUANTITIES:
-        for queries in QUERIES:
-            chosen = weights[quantity]
-            if queries == "predicted":
-                chosen = _arrays.take(chosen, rows[queries], -2)
-            received = _arrays.to_numpy(_arrays.column_sums(chosen)).astype(np.float64)  # by each key
-            for category, mask in keys.items():
-                count, asked = int(mask.sum()), len(rows[queries])
-                total = received @ mask if count and asked else np.full(received.shape[:2], np.nan)
-                for reduction, size in (("sum_queries", count), ("mean_entries", count * asked)):
-                    values = total / max(size, 1)
-                    found[f"{quantity}/{category}/{reduction}/{queries}"] = _arrays.placed(values, chosen)
+    for quantity, queries in itertools.product(QUANTITIES, QUERIES):
+        chosen, seen = weights[quantity], in_reach
+        if queries == "predicted":
+            chosen, seen = (_arrays.take(x, rows[queries], -2) for x in (chosen, in_reach))
+        received = _arrays.to_numpy(_arrays.column_sums(chosen)).astype(np.float64)  # by each key
+        entries = _arrays.to_numpy(seen.sum(-2)).astype(np.float64)
+        for category, mask in keys.items():
+            total = received @ mask
+            sizes = {"sum_queries": np.array([[mask.sum()]]), "mean_entries": (entries @ mask)[:, None]}
+            for reduction, size in sizes.items():
+                values = total / np.where((size > 0) & (len(rows[queries]) > 0), size, np.nan)
+                found[f"{quantity}/{category}/{reduction}/{queries}"] = _arrays.placed(values, chosen)
     return found
 
 

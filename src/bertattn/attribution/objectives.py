@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import hashlib
-import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -15,6 +13,7 @@ import torch
 from torch.nn import functional
 
 from bertattn import _arrays
+from bertattn._functions import described
 from bertattn._prepare import Prepared
 from bertattn.errors import InputError, ModelError, ValidationError
 from bertattn.extract import Extractor
@@ -140,15 +139,10 @@ def own_objective(ext: Extractor, /) -> MaskedLM | CausalLM | None:
 
 
 def shown(objective: Objective) -> str:
-    """The objective in words, for the record; a function by its name and its source."""
+    """The objective in words, for the record; a function by its name and what tells it from others of that name."""
     if isinstance(objective, MaskedLM | CausalLM | Contrastive):
         return repr(objective)
-    name = getattr(objective, "__name__", None) or type(objective).__name__
-    try:
-        source = inspect.getsource(objective if inspect.isroutine(objective) else type(objective))
-    except (OSError, TypeError):  # typed at a prompt, or compiled
-        return name
-    return f"{name}, source {hashlib.sha256(source.encode()).hexdigest()[:12]}"
+    return described(objective)
 
 
 def check_model(objective: Objective, ext: Extractor) -> None:

@@ -164,6 +164,7 @@ def label_behaviors(
     entropy: float | None = None,
     gain: float = 0.1,
     min_count: int = 100,
+    min_margin: float = 0.0,
 ) -> HeadBehaviors:
     """A label for what each head does (Clark et al. 2019, Figure 6; the thresholds are those of the released code).
 
@@ -198,6 +199,8 @@ def label_behaviors(
         entropy: a threshold in nats, in place of `broad`.
         gain: by how much a head must beat its baseline, a fraction of the words or mentions.
         min_count: how many words a relation must have, where scores are given.
+        min_margin: by how many standard errors a head must be above its baseline and `gain` to be called after a
+            relation or coreference; 2 leaves out most of what another corpus would not show again.
 
     Raises:
         ValidationError: not such a summary, scores or table; a threshold out of range; labels by hand that are no
@@ -221,6 +224,7 @@ def label_behaviors(
     if entropy is not None:
         entropy = number_in(entropy, 0, math.inf, wanted="entropy is a threshold in nats, such as 3.8")
     min_count = whole("min_count", min_count, 0)
+    min_margin = number_in(min_margin, 0, math.inf, wanted="min_margin is a number of standard errors, 0 or more")
     if linguistic is not None and not isinstance(linguistic, Mapping):
         raise ValidationError(
             f'linguistic must be a dict of heads and labels, such as {{"8-10": "dobj"}}, but is {linguistic!r:.60}'
@@ -236,17 +240,18 @@ def label_behaviors(
     picked_on = {}
     if relations is not None:
         best = _best_by_relation(relations, min_count)
-        rows = [row for row in best.rows if row.relation != "all" and row.accuracy > row.baseline + gain]
-        for row in sorted(rows, key=lambda row: row.accuracy - row.baseline):
+        for row in sorted(best.rows, key=lambda row: row.accuracy - row.baseline):
+            spread = _standard_error(row.low, row.high, best.level) or _of_all_alike(row.accuracy, row.count)
+            if row.relation == "all" or not row.accuracy > row.baseline + gain + min_margin * spread:
+                continue
             _refuse_surface_name(row.relation)
-            spread = _standard_error(row.low, row.high, best.level)
             table.add(row.relation, [_place(row.head, index)], row.accuracy, spread, row.baseline + gain)
             picked_on[row.relation] = row.picked_on
     if coreference is not None:
         found = _coreference_table(coreference)
         head, nearest = found.row("head"), found.row("nearest")
-        if head.accuracy > nearest.accuracy + gain:
-            spread = _standard_error(head.low, head.high, found.level)
+        spread = _standard_error(head.low, head.high, found.level)
+        if head.accuracy > nearest.accuracy + gain + min_margin * spread:
             table.add("coreference", [_place(found.head, index)], head.accuracy, spread, nearest.accuracy + gain)
             picked_on["coreference"] = found.picked_on
     for named, label in (linguistic or {}).items():
@@ -336,6 +341,12 @@ def _statistic(surface: Summary, name: str, entropy: float | None) -> tuple[Nump
 
 def _standard_error(low: float, high: float, level: float) -> float:
     return (high - low) / (2 * NormalDist().inv_cdf((1 + level) / 2))
+
+
+def _of_all_alike(accuracy: float, count: int) -> float:
+    """The standard error of a share that all sentences agree on, which the bootstrap gives as 0 (Agresti and Coull)."""
+    share = (accuracy * count + 2) / (count + 4)
+    return math.sqrt(share * (1 - share) / (count + 4))
 
 
 def _best_by_relation(relations: object, min_count: int) -> BestHeads:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import hashlib
-import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import CodeType
 from typing import Any, Literal, Self, TypeAlias, cast
 
 import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
+from bertattn._functions import described
 from bertattn.clustering._kernels import Kernel, pairs
 from bertattn.clustering._options import flag, whole
 from bertattn.clustering.divergence import Aggregate, check_aggregate, checked_smoothing, divergence_sums, square
@@ -356,7 +353,7 @@ class _Counter:
     ) -> None:
         self.stream = stream
         self.queries = queries
-        self.chosen_by = None if queries is None else _described(queries)
+        self.chosen_by = None if queries is None else described(queries)
         self.smoothing = smoothing
         self.weighting: Weighting = weighting
         self.kernel = kernel
@@ -401,35 +398,6 @@ class _Counter:
             kernels=(used,),
             chosen_by=self.chosen_by,
         )
-
-
-def _described(function: Callable[..., Any]) -> str:
-    """The name of a function, and a hash of its bytecode and of the values that it was made with.
-
-    Not of its source: of two lambdas on one line that is the same, and of one lambda on two lines it differs.
-    """
-    given: list[Any] = []
-    while isinstance(function, functools.partial):
-        given += [function.args, sorted(function.keywords.items())]
-        function = function.func
-    if not inspect.isfunction(function):  # compiled, or an object that can be called
-        return repr((function, *given) if given else function)
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    made_with = _arrays.plain([given, function.__defaults__, function.__kwdefaults__, cells])
-    content = repr((_computed(function.__code__), made_with))
-    return f"{function.__name__} {hashlib.sha256(content.encode('utf-8', 'surrogatepass')).hexdigest()[:12]}"
-
-
-def _computed(code: CodeType) -> tuple[Any, ...]:
-    """What a function computes, whatever it is called and wherever it stands."""
-    constants = [
-        _computed(value) if isinstance(value, CodeType)
-        # The order of a set changes from process to process.
-        else sorted(map(repr, value)) if isinstance(value, frozenset)
-        else value
-        for value in code.co_consts
-    ]  # fmt: skip
-    return code.co_code, code.co_names, constants
 
 
 def _check_same(name: str, a: object, b: object) -> None:

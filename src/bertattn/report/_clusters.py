@@ -27,6 +27,8 @@ PERMUTATIONS: Final = 9999
 CLUSTERS: Final = 6
 TREE: Final[dict[str, Any]] = {"linkage": "ward", "sqrt": True}
 NEAREST: Final = 3
+# By how many standard errors a head must beat its baseline to be called after a relation.
+MARGIN: Final = 2.0
 # What the labels of Figure 6 are called on the page; a relation's is its own name.
 LABELS: Final = {
     "next": "next token",
@@ -45,10 +47,11 @@ RULE: Final = (
     "each other where their distance is small; stress-1 says how far the picture is from the distances (0 is exact)."
 )
 LABELLING: Final = (
-    "A head's label is its clearest behaviour on these texts, by the thresholds of the paper's code: over half of its "
-    "attention to the next or the previous token, over 60% to a special token or to full stops and commas, or a broad "
-    "spread (entropy over 78% of an even one). A relation or “coreference” is the label of the head that finds it "
-    "best, where it beats the best fixed offset (the nearest mention) by 10 points."
+    "A head's label is the last that fits it of these, by the thresholds of the paper's code: over half of its "
+    "attention to the next or the previous token, a broad spread (entropy over 78% of an even one), over 60% to a "
+    "special token or to full stops and commas. A relation or “coreference” is the label of the head that finds it "
+    "best, where it beats the best fixed offset (the nearest mention) by 10 points and two standard errors, head and "
+    "offset picked on other parts of the treebank than they are scored on."
 )
 
 
@@ -65,6 +68,7 @@ def behaviors(results: Results) -> HeadBehaviors:
         relations=relations,
         coreference=results.coreference,
         min_count=100 if relations is None else least_words(relations),
+        min_margin=MARGIN,
     )
 
 
@@ -141,13 +145,15 @@ def section(results: Results) -> Shown:
             ),
         ),
         tables=(
-            Table("behaviours", "What the heads do: the label of each.", behaviour_rows),
+            Table("head_labels", "What the heads do: the label of each.", behaviour_rows),
             Table(
                 "head_clusters",
-                f"{groups.clusters} clusters of heads, by Ward's linkage of the roots of the distances. The mean "
+                f"{groups.clusters} clusters of heads, as many as can be read, by Ward's linkage of the roots of the "
+                "distances, whatever they are; "
+                "the docs say how to choose. The mean "
                 f"silhouette is {groups.silhouette:.2f}: 1 would be clusters far apart, 0 heads spread evenly.",
                 cluster_rows,
-                precision=".3f",
+                precision=".3g",
             ),
             *(
                 (
@@ -155,7 +161,7 @@ def section(results: Results) -> Shown:
                         "nearest_heads",
                         f"The {NEAREST} heads nearest to those with a relation or coreference as their label, in nats.",
                         near_rows,
-                        precision=".3f",
+                        precision=".3g",
                     ),
                 )
                 if near_rows
@@ -179,17 +185,17 @@ def _highlights(distances: HeadDistances) -> tuple[str, ...]:
     if _has_layers(distances):
         closeness = layer_closeness(distances, permutations=PERMUTATIONS, seed=SEED)
         said.append(
-            f"heads of one layer are {_verdict(closeness)} ({closeness.within:.3f} nats on average) than to those of "
-            f"other layers ({closeness.between:.3f}; permutation test of {closeness.permutations:,}, p = "
+            f"heads of one layer are {_verdict(closeness)} ({closeness.within:.3g} nats on average) than to those of "
+            f"other layers ({closeness.between:.3g}; permutation test of {closeness.permutations:,}, p = "
             f"{_p(closeness.p_value)})"
         )
     matrix, errors = distances.matrix(), distances.standard_error()
     first, second = np.unravel_index(np.argmin(matrix + np.diag([np.inf] * len(matrix))), matrix.shape)
     error = errors[first, second]
-    spread = "no standard error: one text" if np.isnan(error) else f"standard error {error:.3f}"
+    spread = "no standard error: one text" if np.isnan(error) else f"standard error {error:.2g}"
     said.append(
         f"the two heads most alike are {distances.names[first]} and {distances.names[second]} "
-        f"({matrix[first, second]:.3f} nats, {spread})"
+        f"({matrix[first, second]:.3g} nats, {spread})"
     )
     line = "; ".join(said)
     return (f"{line[0].upper()}{line[1:]}.",)

@@ -32,7 +32,8 @@ OBJECTIVES: Final = {
     "CausalLM": "the loss of the language model, which predicts each next token",
     "Contrastive": (
         "the loss that sentence encoders are trained with: each passage is to be more similar to the one that follows "
-        "it than to the others of its batch (this model has no language-modelling head)"
+        "it than to the others of its batch, whose size is part of the definition (this model has no "
+        "language-modelling head)"
     ),
 }
 
@@ -92,10 +93,15 @@ def section(results: Results) -> Shown:
         f"{OBJECTIVES[objective]}. Every weight is taken as a variable of its own. For each token attended to, the "
         "gradients are summed over the tokens that attend, then averaged over tokens, heads and texts."
     )
-    if objective != "Contrastive":
+    if objective == "MaskedLM":
         what += (
-            " In the last layer only the tokens at which something is predicted can change the loss, so an average "
-            "over all tokens is low there."
+            " In the last layer only the tokens at which something is predicted can change the loss, so sums over all "
+            "tokens tend to be low there."
+        )
+    elif objective == "CausalLM":
+        what += (
+            " Tokens late in a text are seen by few others, so their sums are small whatever they mean: compare kinds "
+            "of token by the means over the queries that see them (mean_entries in gradient_importance.csv)."
         )
     compared = (
         "Only shapes and ratios can be compared with other figures of this kind: the size depends on how the loss is "
@@ -139,8 +145,8 @@ def _highlights(summary: Summary) -> tuple[str, ...]:
     most, least = int(np.argmax(means)), int(np.argmin(means))
     interval = "no interval: one text" if np.isnan(low[most]) else f"95% CI {low[most]:.2g} to {high[most]:.2g}"
     sentence = (
-        f"Attention matters most in layer {summary.layers[most] + 1}: per token attended to, |∂L/∂a| sums to "
-        f"{means[most]:.2g} ({interval}), and least in layer {summary.layers[least] + 1}: {means[least]:.2g}."
+        f"|∂L/∂a| per token attended to is largest in layer {summary.layers[most] + 1} on average: "
+        f"{means[most]:.2g} ({interval}), and smallest in layer {summary.layers[least] + 1}: {means[least]:.2g}."
     )
     return (sentence,)
 
