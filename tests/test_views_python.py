@@ -101,6 +101,10 @@ def test_weights_come_back_within_the_stated_error(scale: float) -> None:
     assert largest <= top / 255 * 1.01
     assert [coding["levels"] for coding in description["coding"]] == [255, 255]
     assert description["error"] == max(coding["error"] for coding in description["coding"])
+    # A small weight's step is smaller: what static/common.js says of each.
+    tops = np.array([coding["top"] for coding in description["coding"]])[:, None, None, None]
+    codes = np.sqrt(back / tops) * 255
+    assert (np.abs(back - weights) <= 1.001 * tops * (codes + 0.25) / 255**2).all()
 
 
 def test_signed_weights_keep_their_sign_and_zero() -> None:

@@ -363,7 +363,10 @@ def test_divided_rows_are_right_within_the_error_they_state(share: float, averag
     said = f"{drawn['unsureRows']} rows left out: too little mass to tell from rounding"
     assert (said in text) == (drawn["unsureRows"] > 0)
     if share == 0.003 and average == "none":
-        assert drawn["unsureRows"] > 0
+        row = int(np.flatnonzero(unsure.all(0))[0])
+        option(page, "Queries", row).hover()
+        settle(page)
+        assert page.locator(".status").inner_text().endswith("→ nothing: too little mass to tell from rounding")
 
 
 def test_another_attention_starts_anew(opened) -> None:
@@ -530,3 +533,22 @@ def test_a_page_of_its_own_only_saves(opened, tmp_path: Path) -> None:
     page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = (back) => back(null); }")
     page.get_by_role("button", name="PNG").click()
     assert page.get_by_text("cannot make so large a PNG; save an SVG").first.is_visible()
+
+
+def test_the_error_of_divided_rows_is_that_of_the_codes(opened) -> None:
+    attention = heavy(0.05)
+    page = opened(head_view(attention))
+    read, (coding,) = weights_in(page, attention.shape)[0], data(page)["parts"][0]["coding"]
+    page.get_by_label("Special tokens").uncheck()
+    page.get_by_label("Rows divided by what is shown").check()
+    settle(page)
+    kept = np.flatnonzero(~attention.keys.special)
+    left = read[:, kept][:, :, kept]
+    codes = np.sqrt(left / coding["top"]) * coding["levels"]
+    errors = 1.001 * coding["top"] * (codes + 0.25) / coding["levels"] ** 2
+    mass, slack = left.sum(-1, keepdims=True), errors.sum(-1, keepdims=True)
+    shares = left / mass
+    off = ((errors * (1 - shares) + (slack - errors) * shares) / (mass - slack)).max(-1)
+    sure = (mass > slack)[..., 0] & (off <= 0.1)
+    assert ask(page, "drawn()")["unsureRows"] == (~sure).sum() > 0
+    assert ask(page, "drawn()")["error"] == pytest.approx(off[sure].max(), rel=1e-3)

@@ -231,7 +231,7 @@ def heavy() -> AttentionTensor:
     rng = np.random.default_rng(5)
     weights = rng.dirichlet(np.full(6, 2.0), size=(2, 2, 6)) * 0.04
     weights[..., -1] += 0.96
-    weights[..., 1, :-1] *= 1e-5
+    weights[..., 1, :-1] *= 1e-3
     weights /= weights.sum(-1, keepdims=True)
     return AttentionTensor(weights, Axis(["[CLS]", "a", "b", "c", "d", "[SEP]"], roles=["cls", *[None] * 4, "sep"]))
 

@@ -43,8 +43,8 @@ def model_view(
     Heads are sorted and coloured by any statistic. Two are always there, means over the queries: the entropy, in nats,
     and the largest weight; of measures that are no distributions the entropy of |w| / sum |w| and the largest |w|.
 
-    Rows divided by what is left of them without special tokens are those of `drop_special(attention)`; what rounding may
-    change of them is shown, and rows that have too little left to tell it from rounding are left out.
+    Rows divided by what is left of them without special tokens are those of `drop_special(attention)`. What rounding
+    may change of them is shown; rows that have too little left to tell it from rounding are left out.
 
     With several tensors `statistic` and `clusters` are mappings from the names of those to what belongs to each.
 

@@ -84,7 +84,7 @@ function renormalised(matrix, errors, columns, queries, keys) {
       mass += matrix[i * columns + j];
       slack += errors[i * columns + j];
     }
-    if (Number.isNaN(mass)) continue;
+    if (Number.isNaN(mass) || keys.length === 0) continue;
     off[i] = mass > slack ? 0 : Infinity;
     if (mass <= slack) continue;
     for (const j of keys) {
@@ -484,9 +484,11 @@ function strongest({ side, index }) {
 }
 
 /** Why there is no link. */
-function nothing() {
+function nothing({ side, index }) {
   if (now.groups.length === 0) return "no head is chosen";
-  return now.unsureRows ? "nothing: too little mass to tell from rounding, or none" : "nothing: row without mass";
+  if (side === "key") return "nothing: no row has mass";
+  const unsure = now.groups.some(({ off }) => off?.[now.queries[index]] > WORST_ERROR);
+  return unsure ? "nothing: too little mass to tell from rounding" : "nothing: row without mass";
 }
 
 function mark() {
@@ -508,7 +510,7 @@ function mark() {
   status.replaceChildren(
     tokenElement("b", axis.tokens[kept[token.index]]),
     ` ${arrow} `,
-    found.length ? "" : nothing(),
+    found.length ? "" : nothing(token),
     ...found.flatMap(({ name, value, token }, n) => [
       n ? ", " : "",
       tokenElement("span", token),
@@ -626,7 +628,7 @@ function speak() {
   const links = strongest(token).map(
     ({ name, value, token }) => `${to} \u2068${whole(token)}\u2069 ${digits(value)} in ${name}`,
   );
-  announce(`${isHeld ? "held; " : ""}${links.join(", ") || nothing()}${goldSaid()}`);
+  announce(`${isHeld ? "held; " : ""}${links.join(", ") || nothing(token)}${goldSaid()}`);
 }
 
 // ----------------------------------------------------------------------------------------------------------- controls

@@ -214,7 +214,7 @@ Object.assign(large, { held: null, pointed: null, keyboard: { query: -1, key: -1
 const about = () => data.parts[state.part];
 const keyAxis = () => about().keys ?? about().queries;
 const choice = () => choices.find(({ value }) => value === state.tokens);
-const statistic = (number) => (typeof number === "number" ? about().statistics[number] : undefined);
+const statistic = (number) => about().statistics[number]; // undefined for a word
 const measured = (number, { layer, head }) => statistic(number).values[layer][head] ?? NaN;
 const clusterOf = ({ layer, head }) => about().clusters?.of[layer][head] ?? null;
 const clusterName = (number) => (number === null ? `no ${about().clusters.title}` : about().clusters.groups[number]);
