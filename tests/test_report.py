@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 
 import bertattn as ba
 import model_zoo
-from bertattn import _files, interventions, probes, report
+from bertattn import _files, figures, interventions, probes, report
 from bertattn.cli import app
 from bertattn.errors import InputError, ModelError, ReaderError, StorageError, ValidationError
 from bertattn.report import SECTIONS, Results, Section, Shown, Table, _coreference, _corpus, _page, _probes, _provenance
@@ -125,12 +125,22 @@ def coreference_of(name: str, *, tags: bool = True) -> str:
     return "\n".join(lines) + "\n"
 
 
-@pytest.fixture
-def coref(tmp_path: Path) -> Path:
-    path = tmp_path / "coref.conllu"
+def write_coreference(folder: Path) -> Path:
+    path = folder / "coref.conllu"
     text = "".join(coreference_of(f"d{i}") for i in range(6))
     path.write_text(f"# global.Entity = eid-etype-head\n{text}", encoding="utf-8")
     return path
+
+
+@pytest.fixture
+def coref(tmp_path: Path) -> Path:
+    return write_coreference(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def referring(ext: ba.Extractor, tmp_path_factory: pytest.TempPathFactory) -> report.Report:
+    folder = tmp_path_factory.mktemp("referring")
+    return report.run(ext, folder / "out", coref=write_coreference(folder))
 
 
 def record_of(folder: Path) -> dict[str, Any]:
@@ -308,6 +318,12 @@ def test_a_treebank_alone_gives_the_section_on_relations(ext: ba.Extractor, tree
 
 
 @pytest.fixture
+def without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For what does not look at them: drawing them takes longer than measuring a short text."""
+    monkeypatch.setattr(figures, "save", lambda _, path: _files.write_whole(path, b"<svg/>"))
+
+
+@pytest.fixture
 def without_probes(monkeypatch: pytest.MonkeyPatch) -> None:
     """For what has nothing to do with them: they take the longest."""
     monkeypatch.setattr(_probes, "measured", lambda *_, **__: "it is too small")
@@ -389,35 +405,33 @@ def rows_of(path: Path, key: str) -> dict[str, dict[str, str]]:
 
 
 def test_documents_with_coreference_alone_give_the_section_on_it(
-    ext: ba.Extractor, coref: Path, tmp_path: Path
+    ext: ba.Extractor, coref: Path, referring: report.Report
 ) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    scores = made.results.coreference
-    assert made.results.surface is made.results.relations is None
+    scores = referring.results.coreference
+    assert referring.results.surface is referring.results.relations is None
     assert scores is not None
     cut = ba.windows(ba.readers.read_corefud(coref), max_tokens=96, which="all")
     assert scores == ba.heads.score_coreference(ext.extract(cut))
-    assert ba.heads.CoreferenceScores.load(made.folder / "coreference_scores.json") == scores
+    assert ba.heads.CoreferenceScores.load(referring.folder / "coreference_scores.json") == scores
     missing = ["examples", "surface", "gradients", "entropy", "relations", "probes", "clusters"]
-    assert record_of(made.folder)["missing"] == missing
-    names = {path.name for path in made.files}
+    assert record_of(referring.folder)["missing"] == missing
+    names = {path.name for path in referring.files}
     assert {f"{name}.{end}" for name in ("table2", "figure5_coreference") for end in ("svg", "png")} <= names
     assert {"table2.csv", "coreference_candidates.csv", "coreference_scores.csv"} <= names
-    lead = " ".join(" ".join(read(made).words).split())
+    lead = " ".join(" ".join(read(referring).words).split())
     assert "ran on 6 windows of 6 documents with coreference, in which 18 mentions are scored (none left out)." in lead
 
 
-def test_table_2_has_the_numbers_of_coreference_table(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    scores = made.results.coreference
+def test_table_2_has_the_numbers_of_coreference_table(referring: report.Report) -> None:
+    scores = referring.results.coreference
     assert scores is not None
     table, held_out = scores.table(), ba.heads.coreference_cross_fit(scores)
-    rows = rows_of(made.folder / "table2.csv", "system")
+    rows = rows_of(referring.folder / "table2.csv", "system")
     turned = " (to_mention)" if table.direction == "to_mention" else ""
     systems = {"chance": "chance", "nearest mention": "nearest", "same head word": "same_head"}
     systems |= {"rule-based": "rule_based", f"head {table.head}{turned}": "head"}
     assert list(rows) == [*systems, "head, held out"]
-    page = " ".join(read(made).words)
+    page = " ".join(read(referring).words)
     for name in ("all", "pronoun", "nominal"):
         for shown, system in systems.items():
             row = table.row(system, name)
@@ -429,11 +443,10 @@ def test_table_2_has_the_numbers_of_coreference_table(ext: ba.Extractor, coref: 
     assert f"Counted: all 18, pronoun {scores.count('pronoun')}, nominal {scores.count('nominal')}." in page
 
 
-def test_each_kind_of_candidates_has_its_best_head(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    scores = made.results.coreference
+def test_each_kind_of_candidates_has_its_best_head(referring: report.Report) -> None:
+    scores = referring.results.coreference
     assert scores is not None
-    rows = rows_of(made.folder / "coreference_candidates.csv", "candidates")
+    rows = rows_of(referring.folder / "coreference_candidates.csv", "candidates")
     assert list(rows) == ["words_other", "words_prev", "mentions_prev", "mentions_other"]
     for name, row in rows.items():
         counted = scores.counting(candidates=name)  # type: ignore[arg-type]
@@ -443,15 +456,14 @@ def test_each_kind_of_candidates_has_its_best_head(ext: ba.Extractor, coref: Pat
         assert float(row["chance"]) == scores.baselines.chance(candidates=name)  # type: ignore[arg-type]
 
 
-def test_the_headline_says_whether_the_head_beats_the_baseline(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    assert made.results.coreference is not None
-    against = ba.heads.coreference_cross_fit(made.results.coreference).against("same_head")
-    assert f"(difference {100 * against.difference:+.1f} points, 95% CI " in made.highlights[-1]
+def test_the_headline_says_whether_the_head_beats_the_baseline(referring: report.Report) -> None:
+    assert referring.results.coreference is not None
+    against = ba.heads.coreference_cross_fit(referring.results.coreference).against("same_head")
+    assert f"(difference {100 * against.difference:+.1f} points, 95% CI " in referring.highlights[-1]
     assert re.search(
         r"^Head .* finds an antecedent of .*% of 18 mentions \(95% CI .*\)\. Picked on other documents, heads find "
         r".*%; they (find more|do not (clearly )?find more) than the nearest mention with the same head ",
-        made.highlights[-1],
+        referring.highlights[-1],
     )
 
 
@@ -470,9 +482,9 @@ def test_a_difference_in_words(numbers: tuple[float, float, float], says: str) -
     assert _coreference._verdict(ba.heads.HeadAgainst("same_head", "all", *numbers, p=1.0), plural=False) == says
 
 
-def test_the_record_of_coreference(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    record = record_of(made.folder)
+def test_the_record_of_coreference(referring: report.Report) -> None:
+    coref = referring.folder.parent / "coref.conllu"
+    record = record_of(referring.folder)
     used = record["coreference"]
     assert used["files"] == [
         {
@@ -494,9 +506,8 @@ def test_the_record_of_coreference(ext: ba.Extractor, coref: Path, tmp_path: Pat
     assert settings["interval"]["method"] == "bootstrap over documents"
 
 
-def test_examples_are_short_whole_sentences_found_first(ext: ba.Extractor, coref: Path, tmp_path: Path) -> None:
-    made = report.run(ext, tmp_path / "out", coref=coref)
-    scores, shown = made.results.coreference, made.results.coreference_examples
+def test_examples_are_short_whole_sentences_found_first(referring: report.Report) -> None:
+    scores, shown = referring.results.coreference, referring.results.coreference_examples
     assert scores is not None
     assert shown
     head, direction = _coreference._best(scores)
@@ -889,6 +900,7 @@ def test_a_run_that_is_stopped_again_and_again_ends_in_the_same_bytes(
     same_but_for_times(tmp_path / "out", tmp_path / "again")
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_a_kept_run_is_not_mixed_with_another(
     ext: ba.Extractor, parted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -936,6 +948,7 @@ def test_left_out_text_is_on_record(done: report.Report) -> None:
     assert text["files"][0]["lines"] == 6
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_each_line_by_itself_and_long_ones_cut(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
     text.write_text(TEXT + "\n" + "the cat " * 100, encoding="utf-8")
     made = report.run(ext, tmp_path / "out", text=[text], unit="line")
@@ -1000,6 +1013,7 @@ def test_a_pipe_is_refused_before_it_is_read(ext: ba.Extractor, tmp_path: Path) 
 # That it can be repeated
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_the_text_of_figure_1_is_on_record(ext: ba.Extractor, done: report.Report, tmp_path: Path) -> None:
     assert record_of(done.folder)["text"]["example"] == "The cat sat on the mat."
     pair = ba.TextPair("The cat sat.", "It ran.")
@@ -1053,6 +1067,7 @@ def test_the_command_on_the_page_gives_the_same_bytes(
     same_but_for_times(Path("first"), Path("out"))
 
 
+@pytest.mark.usefixtures("without_pictures")
 def test_every_option_is_in_the_command(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
     ext.model.save_pretrained(tmp_path / "model")
     ext.tokenizer.save_pretrained(tmp_path / "model")
@@ -1106,6 +1121,7 @@ def write_into(out: Path, *names: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("without_pictures")
 @pytest.mark.parametrize("existing", [False, True])
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
 def test_a_run_that_stops_at_any_file_leaves_the_folder_as_it_was(

@@ -352,16 +352,23 @@ def after_one(function: Callable[..., Any]) -> Callable[..., Any]:
     return read_one
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a run that nothing stops writes."""
+    folder = tmp_path_factory.mktemp("whole")
+    report.run(extractor("BertForMaskedLM", "bert"), folder / "out", inputs=LINES, run=folder / "another", batch_size=1)
+    return folder / "out"
+
+
 @pytest.mark.parametrize(
     ("module", "name"),
     [(_clusters, "head_distances"), (_gradients, "gradient_importance")],
     ids=["distances", "gradients"],
 )
 def test_ctrl_c_leaves_the_folder_alone_and_a_rerun_gives_the_same_bytes(
-    module: Any, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    module: Any, name: str, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ext, out = extractor("BertForMaskedLM", "bert"), tmp_path / "out"
-    report.run(ext, tmp_path / "whole", inputs=LINES, run=tmp_path / "another", batch_size=1)
     out.mkdir()
     (out / "index.html").write_text("old")
     with monkeypatch.context() as patch:
@@ -370,7 +377,7 @@ def test_ctrl_c_leaves_the_folder_alone_and_a_rerun_gives_the_same_bytes(
             report.run(ext, out, inputs=LINES, run=tmp_path / "run", batch_size=1)
     assert {path.name: path.read_text() for path in out.iterdir()} == {"index.html": "old"}
     report.run(ext, out, inputs=LINES, run=tmp_path / "run", batch_size=1)
-    same_but_for_times(tmp_path / "whole", out)
+    same_but_for_times(whole, out)
     for function, home in (("head_distances", _clusters), ("gradients", _gradients)):
         monkeypatch.setattr(home, function, stop)
     report.run(ext, tmp_path / "again", inputs=LINES, run=tmp_path / "run", batch_size=1)  # nothing is computed again
@@ -380,6 +387,7 @@ def test_ctrl_c_leaves_the_folder_alone_and_a_rerun_gives_the_same_bytes(
 def test_gradients_of_another_text_or_head_are_refused(tmp_path: Path) -> None:
     ext, run = extractor("BertForMaskedLM", "bert"), tmp_path / "run"
     report.run(ext, tmp_path / "out", inputs=LINES, run=run)
+    shutil.copytree(run, tmp_path / "kept")
     with pytest.raises(StorageError, match=r"run/surface holds another run: inputs\.count was 3 and is 2"):
         report.run(ext, tmp_path / "out", inputs=LINES[:2], run=run)
     for name in ("surface", "distances"):
@@ -387,7 +395,7 @@ def test_gradients_of_another_text_or_head_are_refused(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"gradients\.json is of another run: inputs\.sha256.* delete this file to "):
         report.run(ext, tmp_path / "out", inputs=["A cat.", *LINES[1:]], run=run)
     shutil.rmtree(run)
-    report.run(ext, tmp_path / "out", inputs=LINES, run=run)
+    (tmp_path / "kept").rename(run)
     bias = ext._whole.get_output_embeddings().bias
     with torch.no_grad():
         bias[0] += 1.0

@@ -92,7 +92,10 @@ def test_arrays_are_offered_by_name() -> None:
             r"'given' must be one finite number .* for each of 2 layers x 3 heads, but has shape \(3, 2",
         ),
         ({"obj": np.full((2, 3), np.inf)}, "'obj' .* but has an infinite one"),
-        ({"obj": [["a"]]}, r"'obj' must be numbers \[layer, head\], but is a list"),
+        ({"obj": [["a"]]}, r"'obj' must be real numbers \[layer, head\], but is a list"),
+        ({"obj": [["1"] * 3] * 2}, r"'obj' must be real numbers \[layer, head\], but is a list"),
+        ({"obj": np.full((2, 3), 1 + 2j)}, r"'obj' must be real numbers \[layer, head\], but is complex"),
+        ({"obj": torch.full((2, 3), 1j)}, r"'obj' must be real numbers \[layer, head\], but is complex"),
         ({"entropy": np.zeros((2, 3))}, "has a statistic 'entropy' of its own; give yours another name"),
     ],
 )

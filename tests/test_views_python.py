@@ -101,6 +101,10 @@ def test_weights_come_back_within_the_stated_error(scale: float) -> None:
     assert largest <= top / 255 * 1.01
     assert [coding["levels"] for coding in description["coding"]] == [255, 255]
     assert description["error"] == max(coding["error"] for coding in description["coding"])
+    # A small weight's step is smaller: what static/common.js says of each.
+    tops = np.array([coding["top"] for coding in description["coding"]])[:, None, None, None]
+    codes = np.sqrt(back / tops) * 255
+    assert (np.abs(back - weights) <= 1.001 * tops * (codes + 0.25) / 255**2).all()
 
 
 def test_signed_weights_keep_their_sign_and_zero() -> None:
@@ -297,6 +301,7 @@ def test_what_is_shown_first() -> None:
     a = AttentionTensor(softmax(2, 3, 2, 2), tokens(2), layers=[5, 8], heads=[1, 2, 4])
     assert told(a)["start"] == {"layer": 0, "heads": None, "gold": None}
     assert told(a, layer=8, heads=[4, 1])["start"] == {"layer": 1, "heads": [2, 0], "gold": None}
+    assert told(a, heads=4)["start"]["heads"] == told(a, heads=[4, np.int64(4)])["start"]["heads"] == [2]
     assert told(a, layer=np.int64(5), heads=np.array([2]))["start"] == {"layer": 0, "heads": [1], "gold": None}
 
 
@@ -357,6 +362,18 @@ def test_gold_links_count_words_over_the_whole_window() -> None:
         (annotated(None), {"layer": 1}, SelectionError, r"layer 1 is not here; there are \[0\] \(counted from 0\)"),
         (annotated(None), {"layer": True}, SelectionError, "layer True is not here"),
         (annotated(None), {"heads": [0, 3]}, SelectionError, "head 3 is not here"),
+        (annotated(None), {"heads": 2.5}, SelectionError, r"head 2\.5 is not here"),
+        (annotated(None), {"heads": "0"}, SelectionError, "head '0' is not here"),
+        (annotated(None), {"title": 5}, ValidationError, r"title must be text or None, but is 5; give str\(title\)"),
+        (annotated(None), {"height": 99}, ValidationError, "height must be a whole number of pixels, at least 100"),
+        (annotated(None), {"height": True}, ValidationError, "or None, but is True"),
+        (annotated(None), {"height": '1px"><b>'}, ValidationError, "height must be a whole number of pixels"),
+        (
+            AttentionTensor(np.full((1, 1, 2, 2), 1e200), ["a", "b"], normalized=False, measure="other"),
+            {},
+            ValidationError,
+            r"at most 3.4e\+38 in size, but one is 1e\+200; divide them: attention.replace",
+        ),
         (annotated(FIRST), {"gold": "trees"}, ValidationError, "gold must be 'relations', 'coreference' or None"),
         (annotated(None), {"gold": "relations"}, ValidationError, "needs an annotation; give the Extractor a Sentence"),
         (annotated(FIRST), {"gold": "coreference"}, ValidationError, "needs entities mentioned twice"),
@@ -377,3 +394,21 @@ def test_gold_links_count_words_over_the_whole_window() -> None:
 def test_errors_teach(a: Any, options: dict[str, Any], error: type[BertattnError], message: str) -> None:
     with pytest.raises(error, match=message):
         head_view(a, **options)
+
+
+def test_the_height_of_the_frame() -> None:
+    assert "height: 300px;" in head_view(annotated(None), height=np.int64(300))._repr_html_()
+    assert "height: 640px;" in head_view(annotated(None))._repr_html_()
+
+
+def test_a_folder_is_called_by_its_last_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "private" / "mine").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    for name, wanted in (
+        ("private/mine", "mine"),
+        (str(tmp_path / "gone"), "gone"),
+        ("private/", "private"),
+        ("google-bert/bert-base-cased", "google-bert/bert-base-cased"),
+    ):
+        a = annotated(None).replace(source=Source(model=name))
+        assert told(a)["model"] == wanted

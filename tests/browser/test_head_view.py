@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import zoo
 from browsing import ask, blended, data, pixels, rgb, saved, settle, svg, texts, weights_in
 from PIL import Image
 
-from bertattn import AttentionTensor, Axis, DocumentWindow, Mention, merge_subwords
+from bertattn import AttentionTensor, Axis, DocumentWindow, Mention, drop_special, merge_subwords
 from bertattn.views import head_view
 
 BLUE, VERMILION = "#0072b2", "#d55e00"
@@ -54,7 +55,7 @@ def test_weights_in_the_page_are_the_tensor(opened) -> None:
     assert 0 < error <= part["error"] * (1 + 1e-6)
     assert part["error"] < 0.01
     page.get_by_text("Keys, and what is shown").click()
-    assert f"at most {part['error']:#.2g}." in page.locator("details").inner_text()
+    assert f"at most {part['error']:#.2g}." in page.locator("details").last.inner_text()
 
 
 def test_undefined_rows_are_undefined_in_the_page(opened) -> None:
@@ -311,3 +312,243 @@ def test_right_to_left_tokens_end_at_their_lines(opened) -> None:
         })"""
     )
     assert max(gaps) < 12
+
+
+def heavy(share: float, *, seed: int = 0) -> AttentionTensor:
+    """Three heads that leave about this share of their mass to ordinary tokens, and far less in some rows."""
+    attention = zoo.pair(layers=1, seed=seed)
+    weights = attention.numpy().astype(np.float64)
+    special = attention.keys.special
+    left = share * 10 ** np.random.default_rng(seed).uniform(-2, 1, (1, 3, 10, 1))
+    ordinary = weights * ~special
+    others = weights * special
+    ordinary *= left / ordinary.sum(-1, keepdims=True)
+    others *= (1 - left) / others.sum(-1, keepdims=True)
+    return AttentionTensor(ordinary + others, attention.queries)
+
+
+def shown_values(page, groups: int, queries: int, keys: int) -> np.ndarray:
+    """What is shown, `[group, query, key]`; what is undefined is NaN."""
+    found = page.evaluate(
+        """([groups, queries, keys]) => Array.from({ length: groups * queries * keys }, (_, n) =>
+          bertattn.value(Math.floor(n / (queries * keys)), Math.floor(n / keys) % queries, n % keys))""",
+        [groups, queries, keys],
+    )
+    return np.array(found, dtype=float).reshape(groups, queries, keys)
+
+
+@pytest.mark.parametrize("unit", ["tokens", "words"])
+@pytest.mark.parametrize("average", ["none", "chosen heads"])
+@pytest.mark.parametrize("share", [0.05, 0.003])
+def test_divided_rows_are_right_within_the_error_they_state(share: float, average: str, unit: str, opened) -> None:
+    attention = heavy(share)
+    exact = drop_special(merge_subwords(attention) if unit == "words" else attention).numpy()[0]
+    exact = exact if average == "none" else exact.mean(0, keepdims=True)
+    page = opened(head_view(attention))
+    page.get_by_role("button", name=unit).click()
+    page.get_by_label("Average").select_option(label=average)
+    page.get_by_label("Special tokens").uncheck()
+    page.get_by_label("Rows divided by what is shown").check()
+    settle(page)
+    read, drawn = shown_values(page, *exact.shape), ask(page, "drawn()")
+    off = np.abs(read - exact)
+    unsure = np.isnan(off).any(-1)
+    assert unsure.sum() == drawn["unsureRows"]
+    assert (exact[unsure] > 0).any() or not unsure.any()
+    assert unsure.mean() < 0.6
+    assert 0 < np.nanmax(off) <= drawn["error"] <= 0.1
+    assert drawn["undefinedRows"] == 0
+    text = page.locator(".status").inner_text()
+    assert f"rounding changes at most {drawn['error']:.3f}" in text
+    said = f"{drawn['unsureRows']} rows left out: too little mass to tell from rounding"
+    assert (said in text) == (drawn["unsureRows"] > 0)
+    if share == 0.003 and average == "none":
+        row = int(np.flatnonzero(unsure.all(0))[0])
+        option(page, "Queries", row).hover()
+        settle(page)
+        assert page.locator(".status").inner_text().endswith("→ nothing: too little mass to tell from rounding")
+
+
+def test_another_attention_starts_anew(opened) -> None:
+    """What the last one could have and this one cannot must not stay on, unseen."""
+    gradient = zoo.tokens(5).replace(weights=zoo.tokens(5).numpy() - 0.1, measure="gradient", normalized=False)
+    page = opened(head_view({"maps": zoo.tree(), "gradient": gradient}, gold="relations"))
+    page.get_by_label("Rows divided by what is shown").check()
+    page.get_by_label("Attention").select_option(label="gradient")
+    settle(page)
+    state = ask(page, "state()")
+    assert (state["renormalise"], state["gold"]) == (False, None)
+    assert ask(page, "value(0, 1, 2)") == pytest.approx(gradient.numpy()[0, 0, 1, 2], abs=0.01)
+    assert page.evaluate("() => document.activeElement.labels[0].textContent") == "Attention"
+
+
+def test_of_too_many_lines_the_strongest_are_drawn(opened, tmp_path: Path) -> None:
+    attention = zoo.tokens(90)
+    page = opened(head_view(attention))
+    page.get_by_label("Threshold").fill("0")
+    settle(page)
+    read = np.sort(shown_values(page, 3, 90, 90), axis=None)
+    lines = int((read > 0).sum())
+    assert lines > 20_000
+    assert ask(page, "drawn()")["lines"] == 10_000
+    assert f"the 10,000 strongest of {lines:,} lines" in page.locator(".status").inner_text()
+    root = svg(saved(page, "SVG", tmp_path))
+    assert sum(element.tag.endswith("}line") for element in root.iter()) == 10_000
+    opacities = [float(e.get("opacity", 1)) for e in root.iter() if e.tag.endswith("}line")]
+    assert min(opacities) == pytest.approx(max(0.01, read[-10_000]), abs=0.006)
+    option(page, "Queries", 7).hover()  # of one token all are drawn
+    settle(page)
+    row = shown_values(page, 3, 90, 90)[:, 7]
+    assert ask(page, "drawn()")["lines"] == (row > 0).sum()
+
+
+def test_gold_is_told_in_words(opened) -> None:
+    page = opened(head_view(zoo.tree(), gold="relations"))
+    option(page, "Queries", 4).hover()
+    settle(page)
+    told = page.locator(".status").inner_text().replace("\u2068", "").replace("\u2069", "")
+    assert told.endswith("; gold: cat is nsubj of sat")
+    option(page, "Queries", 4).click()
+    assert "cat\u2069 is nsubj of \u2068sat" in page.locator("[aria-live]").inner_text()
+    page.get_by_text("Gold links in words").click()
+    assert page.locator("details li").count() == 4
+    page.get_by_label("Gold reversed").check()
+    settle(page)
+    assert "cat\u2069 is nsubj of \u2068sat" in page.locator("details").first.inner_text()
+    page.get_by_label("Gold", exact=True).select_option(label="none")
+    settle(page)
+    assert not page.get_by_text("Gold links in words").is_visible()
+
+
+def test_the_mouse_leaves_the_keyboard_where_it_is(opened) -> None:
+    page = opened(head_view(zoo.pair()))
+    queries = page.get_by_role("listbox", name="Queries:")
+    queries.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    option(page, "Queries", 6).hover()
+    page.mouse.move(5, 5)
+    settle(page)
+    assert ask(page, "state()")["pointed"] == {"side": "query", "index": 2}
+    assert queries.get_attribute("aria-activedescendant") == "query-2"
+    page.keyboard.press("Control+ArrowDown")
+    page.keyboard.press("Alt+Enter")
+    assert ask(page, "state()")["pointed"] == {"side": "query", "index": 2}
+    assert ask(page, "state()")["held"] is None
+    page.get_by_label("Special tokens").uncheck()
+    settle(page)
+    assert queries.get_attribute("aria-activedescendant") is None
+    assert ask(page, "state()")["pointed"] is None
+
+
+def test_a_second_tap_lets_go(opened) -> None:
+    page = opened(head_view(zoo.known()), has_touch=True)
+    option(page, "Queries", 2).tap()
+    settle(page)
+    assert ask(page, "drawn()")["lines"] == 2
+    option(page, "Queries", 2).tap()
+    settle(page)
+    assert ask(page, "drawn()")["lines"] == 8
+
+
+def test_no_head_is_said(opened) -> None:
+    page = opened(head_view(zoo.known()))
+    page.get_by_role("button", name="None", exact=True).click()
+    option(page, "Queries", 1).hover()
+    settle(page)
+    assert page.locator(".status").inner_text() == "two → no head is chosen"
+
+
+def test_a_damaged_layer_is_told(opened) -> None:
+    view = head_view(zoo.tokens(6))
+    before, block, after = view.html.partition('id="block-weights-0-1">')
+    page = opened(dataclasses.replace(view, html=before + block + "AAAA" + after[4:]))
+    assert not page.get_by_role("alert").is_visible()
+    page.get_by_label("Layer", exact=True).select_option(label="2")
+    page.get_by_role("alert").wait_for()
+    assert "The file is damaged" in page.get_by_role("alert").inner_text()
+
+
+UNSEEN = {
+    "\u00a0": "⟨U+00A0⟩",
+    " \u200d": "⟨U+0020⟩⟨U+200D⟩",
+    "\u2800": "⟨U+2800⟩",
+    "\u3164": "⟨U+3164⟩",
+    "\ufe0f": "⟨U+FE0F⟩",
+    "a \ufe0fb": "a ⟨U+FE0F⟩b",
+    "a\U000e0041": "a⟨U+E0041⟩",
+    "  ": "␣␣",
+    "❤\ufe0f": "❤\ufe0f",
+    "\u200cمن": "\u200cمن",
+}
+
+
+def test_tokens_that_cannot_be_seen_are_spelt_out(opened) -> None:
+    page = opened(head_view(zoo.maps(list(UNSEEN))))
+    assert page.locator(".queries li").all_text_contents() == list(UNSEEN.values())
+
+
+def test_long_tokens_are_cut_between_characters(opened) -> None:
+    family = "👩\u200d👩\u200d👧"
+    page = opened(head_view(zoo.maps([20 * family, 18 * family, "e\u0301" * 20])))
+    cut = page.locator(".queries li").all_text_contents()
+    assert cut == [17 * family + "…", 18 * family, "e\u0301" * 17 + "…"]
+
+
+def test_right_to_left_text_in_svg_has_its_direction(opened, tmp_path: Path) -> None:
+    page = opened(head_view(zoo.maps(["12 דוב!", "bear"]), title="t"))
+    root = svg(saved(page, "SVG", tmp_path))
+    found = {
+        "".join(element.itertext()): (element.get("direction"), element.get("text-anchor"), float(element.get("x")))
+        for element in root.iter()
+        if element.tag.endswith("}text")
+    }
+    # Keys, the last of each text: what starts at its right edge ends at the left of its column.
+    assert found["12 דוב!"][:2] == ("rtl", "end")
+    assert found["bear"][:2] == ("ltr", "start")
+    assert found["bear"][2] == found["12 דוב!"][2]
+
+
+def test_a_frame_that_may_not_save_says_so(opened, tmp_path: Path) -> None:
+    frame = head_view(zoo.known())._repr_html_().replace(" allow-downloads", "")
+    path = tmp_path / "framed.html"
+    path.write_text(f'<!doctype html><html data-ready="true"><meta charset="utf-8"><title>one</title>{frame}')
+    page = opened(path)
+    inner = page.frames[1]
+    inner.wait_for_selector("html[data-ready=true]", state="attached")
+    note = inner.get_by_text("this frame does not allow downloads; open the saved HTML file")
+    assert note.count() == 0
+    inner.get_by_role("button", name="SVG").click()
+    assert note.first.is_visible()
+    assert "saving SVG. If nothing was saved" in inner.locator("[aria-live]").inner_text()
+    settle(inner)
+    opened.faults = [fault for fault in opened.faults if "sandboxed" not in fault]
+
+
+def test_a_page_of_its_own_only_saves(opened, tmp_path: Path) -> None:
+    page = opened(head_view(zoo.known()))
+    saved(page, "PNG", tmp_path)
+    assert page.locator("[aria-live]").inner_text().strip() == "saving PNG."
+    assert not page.get_by_text("does not allow downloads").is_visible()
+    page.evaluate("() => { HTMLCanvasElement.prototype.toBlob = (back) => back(null); }")
+    page.get_by_role("button", name="PNG").click()
+    assert page.get_by_text("cannot make so large a PNG; save an SVG").first.is_visible()
+
+
+def test_the_error_of_divided_rows_is_that_of_the_codes(opened) -> None:
+    attention = heavy(0.05)
+    page = opened(head_view(attention))
+    read, (coding,) = weights_in(page, attention.shape)[0], data(page)["parts"][0]["coding"]
+    page.get_by_label("Special tokens").uncheck()
+    page.get_by_label("Rows divided by what is shown").check()
+    settle(page)
+    kept = np.flatnonzero(~attention.keys.special)
+    left = read[:, kept][:, :, kept]
+    codes = np.sqrt(left / coding["top"]) * coding["levels"]
+    errors = 1.001 * coding["top"] * (codes + 0.25) / coding["levels"] ** 2
+    mass, slack = left.sum(-1, keepdims=True), errors.sum(-1, keepdims=True)
+    shares = left / mass
+    off = ((errors * (1 - shares) + (slack - errors) * shares) / (mass - slack)).max(-1)
+    sure = (mass > slack)[..., 0] & (off <= 0.1)
+    assert ask(page, "drawn()")["unsureRows"] == (~sure).sum() > 0
+    assert ask(page, "drawn()")["error"] == pytest.approx(off[sure].max(), rel=1e-3)

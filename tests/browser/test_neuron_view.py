@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -156,3 +159,86 @@ def test_masked_keys_are_left_out(opened) -> None:
     settle(page)
     assert ask(page, "drawn()") == {"rows": 3}
     assert "behind the mask" in page.locator(".status").inner_text()
+
+
+@pytest.mark.parametrize("name", ["vectors", "SVG"])
+def test_escape_goes_back_to_the_lines_from_every_button(name: str, opened) -> None:
+    page = opened(neuron_view(zoo.capture(TOKENS)))
+    page.get_by_role("button", name="vectors", exact=True).click()
+    page.get_by_role("button", name=name, exact=True).focus()
+    assert ask(page, "state()")["vectors"] is True
+    page.keyboard.press("Escape")
+    settle(page)
+    assert ask(page, "state()")["vectors"] is False
+    assert "lines" in ask(page, "drawn()")
+    assert page.get_by_role("button", name="lines", exact=True).get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.parametrize("modifier", ["ctrlKey", "altKey", "metaKey"])
+def test_keys_with_a_modifier_are_left_to_the_browser(modifier: str, opened) -> None:
+    page = opened(neuron_view(zoo.capture(TOKENS)))
+    option(page, "Queries", 1).click()
+    before = ask(page, "state()")
+    assert before["vectors"] is True
+    places = [
+        page.get_by_role("listbox", name="Queries:"),
+        page.get_by_role("application"),
+        page.get_by_role("button", name="vectors", exact=True),
+    ]
+    page.evaluate("() => addEventListener('keydown', (event) => { window.taken = event.defaultPrevented })")
+    for place in places:
+        for key in ("ArrowUp", "ArrowRight", "Enter", "Escape"):
+            # not pressed: Alt and Right would leave the page
+            place.dispatch_event("keydown", {"key": key, modifier: True, "bubbles": True, "cancelable": True})
+            settle(page)
+            assert ask(page, "state()") == before
+            assert page.evaluate("() => window.taken") is False
+
+
+def test_the_list_points_at_the_token_that_is_held(opened) -> None:
+    page = opened(neuron_view(zoo.capture(TOKENS)))
+    queries = page.get_by_role("listbox", name="Queries:")
+    queries.focus()
+    page.keyboard.press("End")
+    last = option(page, "Queries", 3)
+    assert queries.get_attribute("aria-activedescendant") == last.get_attribute("id")
+    last.hover()
+    page.mouse.move(2, 2)
+    settle(page)
+    assert queries.get_attribute("aria-activedescendant") == last.get_attribute("id")
+    page.keyboard.press("Escape")
+    assert queries.get_attribute("aria-activedescendant") is None
+
+
+def written(numbers: np.ndarray) -> str:
+    deflate = zlib.compressobj(wbits=-15)
+    return base64.b64encode(deflate.compress(numbers.astype("<f2").tobytes()) + deflate.flush()).decode()
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda block: block[: len(block) // 2], lambda _: written(np.ones(4)), lambda _: ""]
+)
+def test_a_damaged_layer_is_said_and_the_one_before_stays(damage, opened, tmp_path: Path) -> None:
+    capture = zoo.capture(TOKENS, layers=3)
+    path = neuron_view(capture).save(tmp_path / "damaged.html")
+    html = path.read_text(encoding="utf-8")
+    stated = json.loads(html.split('<script type="application/json" id="data">')[1].split("</script>")[0])
+    block = html.split(f'id="block-{stated["parts"][0]["steps"][1]["query"]["block"]}">')[1].split("<")[0]
+    path.write_text(html.replace(block, damage(block)), encoding="utf-8")
+    page = opened(path)
+    alert = page.get_by_role("alert")
+    assert alert.count() == 0
+    option(page, "Queries", 2).click()
+    layer = page.get_by_label("Layer", exact=True)
+    layer.focus()
+    layer.select_option(label="2")
+    settle(page)
+    assert "The file is damaged" in alert.inner_text()
+    assert layer.evaluate("(select) => [select.value, select === document.activeElement]") == ["1", True]
+    status = page.locator(".status").inner_text()
+    assert status.startswith("Head 1-1: three")
+    assert f"{capture.attention.numpy()[0, 0, 2].max():.3f}" in status
+    layer.select_option(label="3")
+    settle(page)
+    assert alert.count() == 0
+    assert f"{capture.attention.numpy()[2, 0, 2].max():.3f}" in page.locator(".status").inner_text()

@@ -6,12 +6,14 @@ import html
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from bertattn import _files, _tokens
+from bertattn import _arrays, _files, _tokens
+from bertattn.errors import ValidationError
 
 # Pixels: most of a laptop's window.
 HEIGHT: Final = 640
+LOWEST: Final = 100
 
 
 @dataclass(frozen=True, repr=False)
@@ -23,7 +25,10 @@ class HTMLView:
     Args:
         html: the whole page.
         title: what a screen reader calls the frame.
-        height: of the frame in a notebook, in pixels; None for a usual one.
+        height: of the frame in a notebook, in whole pixels, at least 100; None for a usual one.
+
+    Raises:
+        ValidationError: another height, or a title that is no text.
 
     Examples:
         >>> from bertattn.tensor import AttentionTensor
@@ -36,6 +41,14 @@ class HTMLView:
     html: str
     title: str = field(kw_only=True)
     height: int | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        check_title(self.title)
+        height = _arrays.plain(self.height)
+        if height is not None and (type(height) is not int or height < LOWEST):
+            raise ValidationError(
+                f"height must be a whole number of pixels, at least {LOWEST}, or None, but is {height!r}"
+            )
 
     def save(self, path: str | os.PathLike[str], /) -> Path:
         """Write the page as one file, whole or not at all, and say where it is.
@@ -50,9 +63,15 @@ class HTMLView:
         """What a notebook shows: a frame that may run the page's script and save pictures, and nothing else."""
         return (
             f'<iframe sandbox="allow-scripts allow-downloads" title="{html.escape(_tokens.printable(self.title))}" '
-            f'style="width: 100%; height: {self.height or HEIGHT}px; border: 0" '
+            f'style="width: 100%; height: {self.height or HEIGHT:d}px; border: 0" '
             f'srcdoc="{html.escape(self.html)}"></iframe>'
         )
 
     def __repr__(self) -> str:
         return f"HTMLView({self.title!r}, {len(self.html.encode()) / 1e6:.2f} MB)"
+
+
+def check_title(title: Any) -> None:
+    """Raises ValidationError for a title that is no text."""
+    if not isinstance(title, str):
+        raise ValidationError(f"title must be text or None, but is {title!r:.60}; give str(title)")

@@ -11,6 +11,7 @@ from importlib import resources
 from typing import Any
 
 from bertattn import _tokens
+from bertattn.views._html import check_title
 
 # What ends a script element, begins an entity or a comment; JSON writes the same characters in another way.
 _ESCAPED = {ord(character): f"\\u{ord(character):04x}" for character in "<>&"}
@@ -26,7 +27,11 @@ def page(title: str, kind: str, data: Mapping[str, Any], blocks: Mapping[str, st
         kind: "head", "model" or "neuron": which script of `static` draws it.
         data: what the script needs at once, as JSON.
         blocks: what it inflates when it is needed: base64, by name.
+
+    Raises:
+        ValidationError: a title that is no text.
     """
+    check_title(title)
     style = _static("base.css")
     script = f'(() => {{\n"use strict";\n{_static("common.js")}{_static(f"{kind}.js")}}})();\n'
     policy = (

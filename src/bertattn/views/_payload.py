@@ -11,6 +11,7 @@ is measured and given to the page, which shows it.
 from __future__ import annotations
 
 import base64
+import contextlib
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ import numpy as np
 from bertattn import _arrays, _tokens
 from bertattn._arrays import Numpy
 from bertattn.alignment import merge_subwords
-from bertattn.errors import ValidationError
+from bertattn.errors import SelectionError, ValidationError
 from bertattn.tensor import AttentionTensor, Axis
 
 ZERO: Final = 128  # the code of 0 among signed numbers
@@ -46,6 +47,9 @@ def weights_payload(attention: AttentionTensor, /, *, part: int = 0) -> tuple[di
         where it is the same axis), "words" (the same of words, or None where the tokens are no pieces of words),
         "coding" (one a layer: top, levels, empty rows as `head * queries + query`), and "error", the largest over all
         weights. The blocks, by name: "weights-<part>-<layer>".
+
+    Raises:
+        ValidationError: weights that single precision cannot hold.
     """
     weights = attention.numpy()
     signed = bool((weights < 0).any())
@@ -124,6 +128,18 @@ def named_tensors(caller: str, attention: Any, /) -> dict[str, AttentionTensor]:
     return named
 
 
+def place(name: str, number: Any, present: Sequence[int]) -> int:
+    """Where a number, counted from 0, is among those present; True and 1.0 are no numbers of layers and heads.
+
+    Raises:
+        SelectionError: it is not there.
+    """
+    number = _arrays.plain(number)
+    if type(number) is not int or number not in present:
+        raise SelectionError(f"{name} {number!r} is not here; there are {list(present)} (counted from 0)")
+    return list(present).index(number)
+
+
 def _name_of(attention: Any, number: int) -> str:
     source = getattr(attention, "source", None)
     return (source and source.attention) or f"attention {number}"
@@ -182,12 +198,19 @@ def _bits(weights: int) -> float:
 
 def _coded(weights: Numpy, *, signed: bool, bits: float) -> tuple[dict[str, Any], Numpy]:
     """One layer `[head, query, key]` as codes, with as many levels as its share of the file holds."""
-    exact = weights.astype(np.float32)
+    with np.errstate(over="ignore"):  # refused below
+        exact = weights.astype(np.float32)
     empty = np.flatnonzero(np.isnan(exact[..., 0]))
     if empty.size:
         exact = np.nan_to_num(exact)
     size = np.abs(exact) if signed else exact
     top = float(size.max()) or 1.0
+    if math.isinf(top):
+        largest = np.nanmax(np.abs(weights))
+        raise ValidationError(
+            f"a view holds weights in single precision, at most {np.finfo(np.float32).max:.2g} in size, but one is "
+            f"{largest:.2g}; divide them: attention.replace(weights=attention.weights / {largest:.2g})"
+        )
     root = np.sqrt(size / np.float32(top))
     if signed:
         root = np.copysign(root, exact)
@@ -224,9 +247,15 @@ def _deflated(content: bytes, strategy: int = zlib.Z_DEFAULT_STRATEGY) -> str:
 
 
 def model_name(attention: AttentionTensor) -> str | None:
-    """What the page calls the model: a folder by its last name, since the rest of a path is nobody's business."""
+    """What the page calls the model: a folder by its last name, since the rest of a path is nobody's business.
+
+    The name of a model on a hub has a slash too, but is no folder here.
+    """
     source = attention.source
     if source is None:
         return None
     name = source.model or source.architecture
-    return Path(name).name if name and Path(name).is_absolute() else name
+    with contextlib.suppress(OSError):  # a name too long for any folder's
+        if name and (Path(name).is_absolute() or Path(name).is_dir()):
+            return Path(name).absolute().name
+    return name

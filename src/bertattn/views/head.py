@@ -7,11 +7,11 @@ from typing import Any, Literal, TypeAlias
 
 from bertattn import _arrays
 from bertattn.annotation import DocumentWindow, Sentence, head_words
-from bertattn.errors import SelectionError, ValidationError
+from bertattn.errors import ValidationError
 from bertattn.tensor import AttentionTensor
 from bertattn.views._html import HTMLView
 from bertattn.views._page import page
-from bertattn.views._payload import default_title, model_name, named_tensors, weights_payload
+from bertattn.views._payload import default_title, model_name, named_tensors, place, weights_payload
 
 __all__ = ["head_view"]
 
@@ -24,7 +24,7 @@ def head_view(
     /,
     *,
     layer: int | None = None,
-    heads: Iterable[int] | None = None,
+    heads: int | Iterable[int] | None = None,
     gold: Gold | None = None,
     title: str | None = None,
     height: int | None = None,
@@ -37,22 +37,26 @@ def head_view(
     what is left), goes from tokens to words, holds a token, and saves the picture.
 
     The page holds every layer and head of `attention`, in 8 bits a weight: 2 MB for 144 heads of 128 tokens, 25 MB for
-    512. `attention.select(layers=...)` makes a smaller one. Words are merged on the page, as `merge_subwords` does.
+    512. `attention.select(layers=...)` makes a smaller one. The page computes in this order: words as
+    `merge_subwords` makes them, rows divided by what is shown, the mean over heads. So words without special tokens are
+    those of `drop_special(merge_subwords(attention))`, and a mean is that of each head's divided rows. What rounding
+    may change of a row that is divided is computed for that row and shown; a row that has too little left is left out.
 
     Args:
         attention: of any measure, unit and shape, `[layer, head, query, key]`; or up to three of one model, such as
             those of its encoder, its decoder and its cross-attention, named by the keys of a mapping or by their
             sources.
         layer: shown first, counted from 0; None shows the first.
-        heads: shown first, counted from 0; None shows all.
+        heads: shown first, one or several, counted from 0; None shows all.
         gold: drawn over the attention first: "relations" (dependent to governor, with labels) or "coreference"
             (each mention to the one before it of the same entity, by head words). Both can be chosen on the page where
             the annotation has them.
         title: of the page; None makes one of the first words.
-        height: of the frame in a notebook, in pixels.
+        height: of the frame in a notebook, in whole pixels, at least 100; None for a usual one.
 
     Raises:
-        ValidationError: no attention, too much of it, or gold that the annotation does not have.
+        ValidationError: no attention, too much of it, weights beyond single precision, gold that the annotation does
+            not have, or a title or height that is none.
         SelectionError: a layer or head that is not there.
 
     Examples:
@@ -71,8 +75,8 @@ def head_view(
     if gold is not None:
         _check_gold(gold, first, parts[0]["gold"])
     start = {
-        "layer": 0 if layer is None else _place("layer", layer, first.layers),
-        "heads": None if heads is None else [_place("head", head, first.heads) for head in heads],
+        "layer": 0 if layer is None else place("layer", layer, first.layers),
+        "heads": None if heads is None else _places(heads, first.heads),
         "gold": gold,
     }
     title = title or default_title("Head view", first)
@@ -81,11 +85,10 @@ def head_view(
     return HTMLView(page(title, "head", data, blocks), title=title, height=height)
 
 
-def _place(name: str, number: Any, present: tuple[int, ...]) -> int:
-    number = _arrays.plain(number)
-    if type(number) is not int or number not in present:
-        raise SelectionError(f"{name} {number!r} is not here; there are {list(present)} (counted from 0)")
-    return present.index(number)
+def _places(heads: Any, present: Sequence[int]) -> list[int]:
+    heads = _arrays.plain(heads)
+    several = heads if isinstance(heads, Iterable) and not isinstance(heads, str) else [heads]
+    return list(dict.fromkeys(place("head", head, present) for head in several))
 
 
 def _check_gold(gold: Any, attention: AttentionTensor, held: Mapping[str, Any]) -> None:

@@ -43,6 +43,9 @@ def model_view(
     Heads are sorted and coloured by any statistic. Two are always there, means over the queries: the entropy, in nats,
     and the largest weight; of measures that are no distributions the entropy of |w| / sum |w| and the largest |w|.
 
+    Rows divided by what is left of them without special tokens are those of `drop_special(attention)`. What rounding
+    may change of them is shown; rows that have too little left to tell it from rounding are left out.
+
     With several tensors `statistic` and `clusters` are mappings from the names of those to what belongs to each.
 
     Args:
@@ -52,11 +55,11 @@ def model_view(
             `{"obj": scores.accuracy("obj", direction="from_dependent")}`, or one array. NaN where it is undefined.
         clusters: groups to sort and colour by, of `clustering.cluster_heads` or `clustering.label_behaviors`.
         title: of the page; None makes one of the first words.
-        height: of the frame in a notebook, in pixels.
+        height: of the frame in a notebook, in whole pixels, at least 100; None for a usual one.
 
     Raises:
-        ValidationError: no tensor or too many; a statistic that is not one number for each layer and head, or has a
-            name that is taken.
+        ValidationError: no tensor or too many; weights beyond single precision; a statistic that is not one real number
+            for each layer and head, or has a name that is taken; a title or height that is none.
         SelectionError: a summary or clusters that lack a head of the tensor.
 
     Examples:
@@ -157,12 +160,17 @@ def _places(kind: str, wanted: Sequence[int], present: Sequence[int]) -> list[in
 def _checked(attention: AttentionTensor, name: str, values: Any) -> Numpy:
     shape = attention.shape[:2]
     try:
-        numbers = np.asarray(_arrays.to_numpy(values), dtype=np.float64)
+        given = np.asarray(_arrays.to_numpy(values))
+        # NumPy would drop the imaginary parts, and read numbers in texts.
+        numbers = given.astype(np.float64) if given.dtype.kind in "biufO" else None
     except (TypeError, ValueError):
+        numbers = None
+    if numbers is None:
+        kind = "complex" if np.iscomplexobj(values) else f"a {type(values).__name__}"
         raise ValidationError(
-            f"statistic {name!r} must be numbers [layer, head], but is a {type(values).__name__}; give a Summary, an "
-            "array, or a mapping from names to arrays"
-        ) from None
+            f"statistic {name!r} must be real numbers [layer, head], but is {kind}; give a Summary, an array, or a "
+            "mapping from names to arrays"
+        )
     if numbers.shape != shape or np.isinf(numbers).any():
         seen = f"has shape {numbers.shape}" if numbers.shape != shape else "has an infinite one"
         raise ValidationError(

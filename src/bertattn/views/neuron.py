@@ -22,7 +22,7 @@ from bertattn.errors import ModelError, SelectionError, ValidationError
 from bertattn.tensor import AttentionTensor, HeadName, format_head, parse_head
 from bertattn.views._html import HTMLView
 from bertattn.views._page import page
-from bertattn.views._payload import array_payload, axis_payload, default_title
+from bertattn.views._payload import array_payload, axis_payload, default_title, place
 
 if TYPE_CHECKING:
     from bertattn.extract import Capture
@@ -83,16 +83,17 @@ def neuron_view(
     named = _named(capture)
     kept = _Arrays()
     parts = [_part(name, one, kept, layers=layers, heads=heads) for name, one in named]
+    first = named[0][1].attention.select(layers=layers, heads=heads)
+    start = {"layer": 0, "head": 0}
+    if layer is not None:
+        start["layer"] = place("layer", layer, first.layers)
     if isinstance(head, str | tuple):
         named_layer, head = parse_head(head)
         if layer not in (None, named_layer):
             raise SelectionError(f"layer={layer} (counted from 0) and head {format_head(named_layer, head)} differ")
-        layer = named_layer
-    first = named[0][1].attention.select(layers=layers, heads=heads)
-    start = {
-        "layer": 0 if layer is None else _place("layer", layer, first.layers),
-        "head": 0 if head is None else _place("head", head, first.heads),
-    }
+        start["layer"] = place("layer", named_layer, first.layers)
+    if head is not None:
+        start["head"] = place("head", head, first.heads)
     title = title or default_title("Neuron view", named[0][1].attention)
     data = {"kind": "neuron", "parts": parts, "start": start}
     return HTMLView(page(title, "neuron", data, kept.blocks), title=title, height=height)
@@ -143,13 +144,6 @@ def _named(capture: Any) -> list[tuple[str, Capture]]:
     if len(set(names)) < len(names):
         raise ValidationError(f"captures need different names, but are called {', '.join(names)}; give a mapping")
     return named
-
-
-def _place(name: str, number: Any, present: Sequence[int]) -> int:
-    """Where the layer or head of this number stands among those of the page."""
-    if (plain := _arrays.plain(number)) not in present:
-        raise SelectionError(f"{name} {plain!r} is not in the page, which holds {list(present)} (counted from 0)")
-    return present.index(plain)
 
 
 def _part(name: str, capture: Any, kept: _Arrays, *, layers: Any, heads: Any) -> dict[str, Any]:

@@ -20,19 +20,35 @@ function el(tag, options = {}, ...children) {
 }
 
 const LONGEST_TOKEN = 18;
-const UNSEEN = /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\p{Bidi_Control}\u00ad\u200b\u2060-\u2064\ufeff\ufff9-\ufffb]/gu;
+// Variation selectors are unseen where there is nothing that they could vary.
+const UNSEEN =
+  /[\p{Cc}\p{Cs}\p{Co}\p{Zl}\p{Zp}\p{Bidi_Control}\u00ad\u200b\u2060-\u2064\ufeff\ufff9-\ufffb\u{e0000}-\u{e007f}]|(?<=^|[\s\p{Variation_Selector}])\p{Variation_Selector}/gu;
+const BLANK = /^[\s\p{Cf}\p{Default_Ignorable_Code_Point}\u2800]+$/u;
+const RIGHT_TO_LEFT = /[\u0590-\u08ff\ufb1d-\ufdff\ufe70-\ufefe\u{10800}-\u{10fff}\u{1e800}-\u{1efff}]/u;
+const SEGMENTER = Intl.Segmenter ? new Intl.Segmenter("en", { granularity: "grapheme" }) : null;
+
+function spelt(sign) {
+  return `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`;
+}
 
 /** A token's whole text, with what cannot be seen, or turns other text around, spelt out: ⟨U+202E⟩. */
 function whole(token) {
   if (token === "") return "⟨empty⟩";
   if (/^ +$/.test(token)) return token.replaceAll(" ", "␣");
-  return token.replace(UNSEEN, (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`);
+  return BLANK.test(token) ? Array.from(token, spelt).join("") : token.replace(UNSEEN, spelt);
 }
 
-/** The same, cut where it is long. */
+/** The same, cut where it is long, between what readers take for characters. */
 function shown(token) {
-  const signs = Array.from(whole(token));
-  return signs.length <= LONGEST_TOKEN ? signs.join("") : `${signs.slice(0, LONGEST_TOKEN - 1).join("")}…`;
+  const text = whole(token);
+  if (text.length <= LONGEST_TOKEN) return text;
+  const signs = SEGMENTER ? Array.from(SEGMENTER.segment(text), ({ segment }) => segment) : Array.from(text);
+  return signs.length <= LONGEST_TOKEN ? text : `${signs.slice(0, LONGEST_TOKEN - 1).join("")}…`;
+}
+
+/** "rtl" or "ltr", by the first letter. */
+function directionOf(text) {
+  return RIGHT_TO_LEFT.test(/\p{L}/u.exec(text)?.[0] ?? "") ? "rtl" : "ltr";
 }
 
 /** A token as an element: its own direction, apart from its neighbours', the whole of it in a tooltip. */
@@ -51,6 +67,15 @@ document.body.append(speaker);
 /** Say something to screen readers. */
 function announce(text) {
   speaker.textContent = text;
+}
+
+const trouble = el("p", { class: "problem", role: "alert", hidden: "" });
+document.body.prepend(trouble);
+
+/** Say on the page what went wrong. */
+function complain(error) {
+  trouble.textContent = `The view could not be drawn. ${error.message}`;
+  trouble.hidden = false;
 }
 
 let controls = 0;
@@ -141,7 +166,9 @@ const control = {
       const swatch = color === undefined ? null : el("span", { class: "swatch" });
       const click = () => choose(on.has(value) ? [...on].filter((other) => other !== value) : [...on, value]);
       const dblclick = () => choose([value]);
-      const keydown = (event) => event.key.toLowerCase() === "o" && choose([value]);
+      const keydown = (event) => {
+        if (event.key.toLowerCase() === "o" && !event.ctrlKey && !event.altKey && !event.metaKey) choose([value]);
+      };
       return el("button", { type: "button", title, on: { click, dblclick, keydown } }, swatch, text);
     });
     const every = (text, values) => el("button", { type: "button", text, on: { click: () => choose(values) } });
@@ -194,13 +221,19 @@ function onTheme(callback) {
 
 // ------------------------------------------------------------------------------------------------------------ numbers
 
+const damaged = () => new Error("The file is damaged; make it again, or copy it again from where it is whole.");
+
 /** The bytes of a block of the page. */
 async function inflated(name) {
-  const text = atob(document.getElementById(`block-${name}`).textContent);
-  const bytes = new Uint8Array(text.length);
-  for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
-  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(stream).arrayBuffer());
+  try {
+    const text = atob(document.getElementById(`block-${name}`).textContent);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+    return new Uint8Array(await new Response(stream).arrayBuffer());
+  } catch {
+    throw damaged();
+  }
 }
 
 const kept = new Map();
@@ -220,13 +253,22 @@ function decoder({ top, levels }, signed) {
   });
 }
 
+/** What rounding to each code may have changed: half a step, which is small where the weight is small. */
+function halfSteps({ top, levels }, signed) {
+  const zero = signed ? 128 : 0;
+  // (q + 1/2)^2 - q^2 = q + 1/4; a thousandth more for single precision.
+  return Float32Array.from({ length: 256 }, (_, code) => (1.001 * top * (Math.abs(code - zero) + 0.25)) / levels ** 2);
+}
+
 /** The weights of one layer (counted from 0 as they lie in the page); rows without mass are NaN. */
 function weights(layer, part = 0) {
   return once(`weights-${part}-${layer}`, async () => {
     const about = data.parts[part];
     const [queries, keys] = [about.queries.tokens.length, (about.keys ?? about.queries).tokens.length];
     const codes = await inflated(`weights-${part}-${layer}`);
+    if (codes.length !== about.heads.length * queries * keys) throw damaged();
     const values = decoder(about.coding[layer], about.signed);
+    const steps = halfSteps(about.coding[layer], about.signed);
     const empty = new Set(about.coding[layer].empty);
     const at = (head, i, j) => (empty.has(head * queries + i) ? NaN : values[codes[(head * queries + i) * keys + j]]);
     return {
@@ -247,6 +289,9 @@ function weights(layer, part = 0) {
           if (empty.has(head * queries + i)) matrix.fill(NaN, i * keys, (i + 1) * keys);
         return matrix;
       },
+      /** How far each weight of one head may be from the computed one, `[query * key]`. */
+      errors: (head) =>
+        Float32Array.from({ length: queries * keys }, (_, n) => steps[codes[head * queries * keys + n]]),
     };
   });
 }
@@ -326,6 +371,7 @@ class Scene {
         context.font = `${mark.weight} ${mark.size}px ${FONT}`;
         context.textAlign = mark.anchor === "middle" ? "center" : mark.anchor === "end" ? "right" : "left";
         context.textBaseline = "middle";
+        context.direction = directionOf(mark.text);
         if (mark.halo) {
           context.setLineDash([]);
           context.lineJoin = "round";
@@ -404,8 +450,11 @@ function svgOf(mark) {
   }
   if (mark.kind === "text") {
     const halo = mark.halo ? ` stroke="${escaped(mark.halo)}" stroke-width="3" paint-order="stroke"` : "";
-    const place = `x="${short(mark.x)}" y="${short(mark.y)}" text-anchor="${mark.anchor}" dominant-baseline="central"`;
-    const style = `font-size="${mark.size}" font-weight="${mark.weight}" style="unicode-bidi: isolate"`;
+    const direction = directionOf(mark.text);
+    // Text from right to left starts at its right edge.
+    const anchor = direction === "rtl" ? { start: "end", end: "start" }[mark.anchor] : undefined;
+    const place = `x="${short(mark.x)}" y="${short(mark.y)}" text-anchor="${anchor ?? mark.anchor}" dominant-baseline="central"`;
+    const style = `font-size="${mark.size}" font-weight="${mark.weight}" direction="${direction}" style="unicode-bidi: isolate"`;
     return `<text ${place} ${style} ${paint("fill")}${halo}>${escaped(mark.text)}</text>`;
   }
   const stroke = `${paint("stroke")} stroke-width="${mark.width}"${mark.dash ? ` stroke-dasharray="${mark.dash.join(" ")}"` : ""}`;
@@ -415,16 +464,30 @@ function svgOf(mark) {
 
 const LARGEST_CANVAS = 16000;
 
+// A frame may be forbidden to save, and is not told so.
+const MAY_FAIL = window.parent !== window || (window.origin === "null" && location.protocol !== "file:");
+
 /** Buttons that save what is shown: `makeScene` gives it. */
 function saveButtons(makeScene, name = data.kind) {
+  const note = el("span", { class: "faint", hidden: "" });
+  const tell = (text) => {
+    note.textContent = text;
+    note.hidden = text === "";
+  };
   const save = (blob, ending) => {
+    if (blob === null) {
+      tell("This browser cannot make so large a PNG; save an SVG.");
+      announce(note.textContent);
+      return;
+    }
     const address = URL.createObjectURL(blob);
     const link = el("a", { href: address, download: `${name}.${ending}` });
     document.body.append(link);
     link.click();
     link.remove();
     setTimeout(() => URL.revokeObjectURL(address), 10000);
-    announce(`saved as ${ending.toUpperCase()}`);
+    tell(MAY_FAIL ? "If nothing was saved, this frame does not allow downloads; open the saved HTML file." : "");
+    announce(`saving ${ending.toUpperCase()}. ${note.textContent}`);
   };
   const svg = () => save(new Blob([makeScene().toSVG()], { type: "image/svg+xml" }), "svg");
   const png = () => {
@@ -435,7 +498,8 @@ function saveButtons(makeScene, name = data.kind) {
   };
   const button = (text, click) =>
     el("button", { type: "button", text, title: `Save what is shown as ${text}`, on: { click } });
-  return el("span", { class: "control", role: "group", "aria-label": "Save" }, button("SVG", svg), button("PNG", png));
+  const buttons = [button("SVG", svg), button("PNG", png)];
+  return el("span", { class: "control", role: "group", "aria-label": "Save" }, ...buttons, note);
 }
 
 // -------------------------------------------------------------------------------------------------------------- start
@@ -456,7 +520,7 @@ async function start(view) {
     await view();
     document.documentElement.dataset.ready = "true";
   } catch (error) {
-    main.append(el("p", { class: "problem", role: "alert", text: `The view could not be drawn. ${error.message}` }));
+    complain(error);
     throw error;
   }
 }

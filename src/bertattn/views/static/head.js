@@ -1,6 +1,7 @@
 // The head view: queries on the left, keys on the right, a line for each weight, a colour for each head.
 
-const MOST_LINES = 10000; // what is drawn at first where there are more: the strongest
+const MOST_LINES = 10000; // what is drawn of all tokens at once where there are more: the strongest
+const WORST_ERROR = 0.1; // of a divided row, from which on rounding hides what it was
 const LEAST_STEP = 10; // of the threshold's hundred steps: (10 / 100)^2 = 0.01, as in bertattn.figures
 const LISTED = 5;
 
@@ -20,8 +21,9 @@ const state = {
   reversed: false,
   row: 18,
 };
-// What the last change gave: groups (one a head, or their mean), the tokens of both sides that are shown, lines.
-let now = { groups: [], queries: [], keys: [], lines: [], gold: [] };
+// What the last change gave: groups (one a head, or their mean), the tokens of both sides that are shown, lines (the
+// strongest) and how many there are.
+let now = { groups: [], queries: [], keys: [], lines: [], found: 0, gold: [] };
 let held = null; // {side, index}: the token that a click holds, index among those shown
 let pointed = null; // the one under the pointer, or where the keyboard is
 let counts = { lines: 0, cells: 0, gold: 0 };
@@ -52,14 +54,14 @@ function mergedIntoWords(matrix) {
   return merged;
 }
 
-/** The mean of matrices, row by row over those in which the row has mass. */
-function meanOf(matrices, columns) {
+/** The mean of matrices, row by row over those in which the row has mass; `column` is one that is shown. */
+function meanOf(matrices, columns, column) {
   const sum = new Float32Array(matrices[0].length);
   const rows = sum.length / columns;
   const count = new Float32Array(rows);
   for (const matrix of matrices) {
     for (let i = 0; i < rows; i += 1) {
-      if (Number.isNaN(matrix[i * columns])) continue;
+      if (Number.isNaN(matrix[i * columns + column])) continue;
       count[i] += 1;
       for (let n = i * columns; n < (i + 1) * columns; n += 1) sum[n] += matrix[n];
     }
@@ -68,47 +70,83 @@ function meanOf(matrices, columns) {
   return sum;
 }
 
-/** Each row among the keys shown divided by its sum; NaN where nothing is left. */
-function renormalised(matrix, columns, queries, keys) {
-  const divided = new Float32Array(matrix.length).fill(NaN);
+/**
+ * Each row among the keys shown divided by its sum, and how far its shares may be from those of the computed weights:
+ * with w of m known to e_j, and m to e, the share w / m is known to (e_j (m - w) + (e - e_j) w) / (m (m - e)). That is
+ * NaN where there is no mass, and infinite where all of it may be rounding.
+ */
+function renormalised(matrix, errors, columns, queries, keys) {
+  const values = new Float32Array(matrix.length).fill(NaN);
+  const off = new Float32Array(matrix.length / columns).fill(NaN);
   for (const i of queries) {
-    let mass = 0;
-    for (const j of keys) mass += matrix[i * columns + j];
-    if (mass > 1e-12) for (const j of keys) divided[i * columns + j] = matrix[i * columns + j] / mass;
+    let [mass, slack] = [0, 0];
+    for (const j of keys) {
+      mass += matrix[i * columns + j];
+      slack += errors[i * columns + j];
+    }
+    if (Number.isNaN(mass) || keys.length === 0) continue;
+    off[i] = mass > slack ? 0 : Infinity;
+    if (mass <= slack) continue;
+    for (const j of keys) {
+      const [share, error] = [matrix[i * columns + j] / mass, errors[i * columns + j]];
+      values[i * columns + j] = share;
+      off[i] = Math.max(off[i], (error * (1 - share) + (slack - error) * share) / (mass - slack));
+    }
   }
-  return divided;
+  return { values, off };
+}
+
+/** How far means of divided rows may be off: the mean of the rows that are known, and the share of those that are not. */
+function meanError(offs) {
+  return offs[0].map((_, i) => {
+    const all = offs.map((off) => off[i]).filter((off) => !Number.isNaN(off));
+    const known = all.filter(Number.isFinite);
+    if (known.length === 0) return all.length ? Infinity : NaN;
+    return known.reduce((sum, off) => sum + off, 0) / known.length + 1 - known.length / all.length;
+  });
+}
+
+/** Rows that rounding may have changed too much are left out, and counted. */
+function leaveOutUnsure({ values, off }, columns, queries) {
+  const unsure = queries.filter((i) => off[i] > WORST_ERROR);
+  for (const i of unsure) values.fill(NaN, i * columns, (i + 1) * columns);
+  return unsure.length;
 }
 
 function headName(layer, head) {
   return `${about().layers[layer]}-${about().heads[head]}`;
 }
 
-/** One group a chosen head, or one for their mean: name, colour, values. */
-async function makeGroups() {
-  const { part, heads, average, unit } = state;
+/** One group a chosen head, or one for their mean: name, colour, values, and how far divided rows may be off. */
+async function makeGroups(queries, keys) {
+  const { part, heads, average, unit, renormalise } = state;
   const layers = average === "layers" ? state.layers : [state.layer];
+  const columns = keyAxis().tokens.length;
+  const merged = unit === "word" ? mergedIntoWords : (matrix) => matrix;
   const found = [];
   for (const layer of layers) {
     const held = await weights(layer, part);
     for (const head of heads) {
-      const matrix = held.matrix(head);
+      const values = merged(held.matrix(head));
       found.push({
         name: headName(layer, head),
         color: () => palette(head),
-        values: unit === "word" ? mergedIntoWords(matrix) : matrix,
+        // Before the mean, as drop_special does it.
+        ...(renormalise ? renormalised(values, merged(held.errors(head)), columns, queries, keys) : { values }),
       });
     }
   }
   if (average === "none" || found.length === 0) return found;
-  const values = meanOf(
-    found.map((group) => group.values),
-    keyAxis().tokens.length,
-  );
   return [
     {
       name: found.length === 1 ? found[0].name : `mean of ${found.length} heads`,
       color: () => color("--accent"),
-      values,
+      values: meanOf(
+        found.map((group) => group.values),
+        columns,
+        keys[0],
+      ),
+      off: renormalise ? meanError(found.map((group) => group.off)) : undefined,
     },
   ];
 }
@@ -127,21 +165,26 @@ function shownTokens(axis, segment) {
 async function update() {
   change += 1;
   const mine = change;
-  const groups = await makeGroups();
-  if (mine !== change) return;
   const segments = { all: [], aa: [0, 0], ab: [0, 1], ba: [1, 0], bb: [1, 1] }[state.pair];
   const queries = shownTokens(queryAxis(), segments[0]);
   const keys = shownTokens(keyAxis(), segments[1]);
+  const groups = await makeGroups(queries, keys);
+  if (mine !== change) return;
   const same = (a, b) => a.length === b.length && a.every((n, i) => n === b[i]);
   const moved = now.axes !== axes() || !same(now.queries, queries) || !same(now.keys, keys);
   now = { groups, queries, keys, columns: keyAxis().tokens.length, axes: axes() };
-  if (state.renormalise)
-    for (const group of groups) group.values = renormalised(group.values, now.columns, queries, keys);
+  now.unsureRows = state.renormalise ? groups.reduce((n, g) => n + leaveOutUnsure(g, now.columns, queries), 0) : 0;
   measure();
   now.gold = goldLinks();
   thresholdControl.set(Math.round(100 * Math.sqrt(now.threshold)));
   if (moved) fillColumns();
+  listGold();
   draw();
+}
+
+/** After a change by hand: the picture anew, and what is shown said. */
+function changed() {
+  update().then(() => announce(summary()), complain);
 }
 
 /** Every weight shown, with the numbers of its group, query and key among those shown. */
@@ -154,15 +197,17 @@ function eachWeight(visit) {
   });
 }
 
+const strength = (value) => Math.min(1, Math.abs(value) / now.scale);
+const isLine = (value) => value !== 0 && strength(value) >= now.threshold;
+
 /** What the weights shown are divided by, which of them are lines, and how many rows have no mass. */
 function measure() {
   const layers = state.average === "layers" ? state.layers : [state.layer];
   const tops = layers.map((layer) => about().coding[layer].top);
   now.scale = about().normalized ? 1 : Math.max(...tops, 0) || 1;
-  const strength = (value) => Math.min(1, Math.abs(value) / now.scale);
   const tally = new Uint32Array(101); // how many lines begin at each step of the threshold
   let largest = 0;
-  now.undefinedRows = 0;
+  now.undefinedRows = -now.unsureRows;
   eachWeight((value, _g, _i, j) => {
     if (Number.isNaN(value)) {
       now.undefinedRows += j === 0;
@@ -173,10 +218,48 @@ function measure() {
   });
   now.opaque = state.stretch ? largest || 1 : now.scale;
   now.threshold = state.threshold ?? fittingThreshold(tally);
+  now.error = 0;
+  for (const { off } of now.groups)
+    for (const i of now.queries) if (off?.[i] <= WORST_ERROR) now.error = Math.max(now.error, off[i]);
+  collectLines();
+}
+
+/** The lines in their order; of more than can be drawn at once the strongest. */
+function collectLines() {
+  now.found = 0;
+  eachWeight((value) => {
+    now.found += isLine(value);
+  });
+  let [least, ties] = [0, Infinity]; // how strong a line must be, and how many that are just so strong there is room for
+  if (now.found > MOST_LINES) {
+    const strengths = new Float32Array(now.found);
+    let n = 0;
+    eachWeight((value) => {
+      if (isLine(value)) strengths[n++] = Math.abs(value);
+    });
+    strengths.sort();
+    least = strengths[now.found - MOST_LINES];
+    ties = MOST_LINES - strengths.filter((each) => each > least).length;
+  }
   now.lines = [];
   eachWeight((value, g, i, j) => {
-    if (value !== 0 && strength(value) >= now.threshold) now.lines.push({ g, i, j, value });
+    const size = Math.abs(value);
+    if (isLine(value) && (size > least || (size === least && ties-- > 0))) now.lines.push({ g, i, j, value });
   });
+}
+
+/** The lines that are drawn: of a token all of its own. */
+function linesOf(token) {
+  if (token === null) return now.lines;
+  const found = [];
+  now.groups.forEach((_, g) => {
+    (token.side === "query" ? now.keys : now.queries).forEach((__, other) => {
+      const [i, j] = token.side === "query" ? [token.index, other] : [other, token.index];
+      const value = shownWeight(g, i, j);
+      if (isLine(value)) found.push({ g, i, j, value });
+    });
+  });
+  return found;
 }
 
 /** The lowest threshold that leaves no more lines than can be drawn at once. */
@@ -239,8 +322,7 @@ function drawInto(scene, { x = 0, y = 0, width, top = 0, height = Infinity }) {
   const colors = now.groups.map((group) => group.color());
   const opacity = (value) => Math.min(1, Math.abs(value) / now.opaque);
   counts = { lines: 0, cells: 0, gold: 0 };
-  for (const line of now.lines) {
-    if (!touches(line)) continue;
+  for (const line of linesOf(token)) {
     counts.lines += 1;
     const [y1, y2] = [middle(line.i), middle(line.j)];
     if (seen(y1, y2))
@@ -354,9 +436,37 @@ function summary() {
   const layers = state.average === "layers" ? state.layers : [state.layer];
   const names = layers.map((layer) => about().layers[layer]).join(", ");
   const heads = state.heads.map((head) => about().heads[head]).join(", ");
-  const lines = `${now.lines.length} lines of at least ${digits(now.threshold * now.scale)}`;
+  const count = (number) => number.toLocaleString("en");
+  const cut = now.lines.length < now.found ? `the ${count(now.lines.length)} strongest of ` : "";
+  const lines = `${cut}${count(now.found)} lines of at least ${digits(now.threshold * now.scale)}`;
+  const divided = state.renormalise ? `, divided by what is shown (rounding changes at most ${digits(now.error)})` : "";
   const empty = now.undefinedRows ? `, ${now.undefinedRows} rows without mass left out` : "";
-  return `${about().name ? `${about().name}, ` : ""}layer ${names}, head ${heads || "none"}${state.average === "none" ? "" : ", averaged"}: ${lines}${empty}`;
+  const unsure = now.unsureRows ? `, ${now.unsureRows} rows left out: too little mass to tell from rounding` : "";
+  return `${about().name ? `${about().name}, ` : ""}layer ${names}, head ${heads || "none"}${state.average === "none" ? "" : ", averaged"}: ${lines}${divided}${empty}${unsure}`;
+}
+
+/** A gold link in words. */
+function goldText({ i, j, label, group }) {
+  const [query, key] = [queryAxis().tokens[now.queries[i]], keyAxis().tokens[now.keys[j]]].map(
+    (token) => `\u2068${whole(token)}\u2069`,
+  );
+  const [from, to] = state.reversed ? [key, query] : [query, key];
+  if (group !== undefined) return `${from} corefers with ${to} (entity ${whole(label)})`;
+  return `${from} is ${label ? whole(label) : "a dependent"} of ${to}`;
+}
+
+const goldItems = el("ul", { class: "faint" });
+const goldList = el("details", { hidden: "" }, el("summary", { text: "Gold links in words" }), goldItems);
+
+function listGold() {
+  goldItems.replaceChildren(...now.gold.map((link) => el("li", { dir: "auto", text: goldText(link) })));
+  goldList.hidden = now.gold.length === 0;
+}
+
+/** What gold says of the token in question. */
+function goldSaid() {
+  const links = now.gold.filter(touches).slice(0, LISTED);
+  return links.length ? `; gold: ${links.map(goldText).join(", ")}` : "";
 }
 
 /** The token in question: its strongest links, as {name, value, token}. */
@@ -371,6 +481,14 @@ function strongest({ side, index }) {
     });
   });
   return found.sort((a, b) => Math.abs(b.value) - Math.abs(a.value)).slice(0, LISTED);
+}
+
+/** Why there is no link. */
+function nothing({ side, index }) {
+  if (now.groups.length === 0) return "no head is chosen";
+  if (side === "key") return "nothing: no row has mass";
+  const unsure = now.groups.some(({ off }) => off?.[now.queries[index]] > WORST_ERROR);
+  return unsure ? "nothing: too little mass to tell from rounding" : "nothing: row without mass";
 }
 
 function mark() {
@@ -392,13 +510,13 @@ function mark() {
   status.replaceChildren(
     tokenElement("b", axis.tokens[kept[token.index]]),
     ` ${arrow} `,
-    ...(found.length ? found : [{ token: "nothing", value: NaN, name: "row without mass" }]).flatMap(
-      ({ name, value, token }, n) => [
-        n ? ", " : "",
-        tokenElement("span", token),
-        ` ${digits(value)}${now.groups.length > 1 ? ` (${name})` : ""}`,
-      ],
-    ),
+    found.length ? "" : nothing(token),
+    ...found.flatMap(({ name, value, token }, n) => [
+      n ? ", " : "",
+      tokenElement("span", token),
+      ` ${digits(value)}${now.groups.length > 1 ? ` (${name})` : ""}`,
+    ]),
+    goldSaid(),
   );
 }
 
@@ -410,7 +528,8 @@ function column(side) {
     if (size) point(side, Math.max(0, Math.min(size - 1, index)), true);
   };
   const keydown = (event) => {
-    const index = pointed?.side === side ? pointed.index : held?.side === side ? held.index : -1;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const index = atKey ?? (held?.side === side ? held.index : -1);
     const page = Math.max(1, Math.floor(stage.clientHeight / state.row) - 1);
     const moves = {
       ArrowDown: index + 1,
@@ -427,10 +546,14 @@ function column(side) {
     else return;
     event.preventDefault();
   };
+  let atKey = null; // where the keyboard is, to come back to when the mouse leaves
   const unpoint = () => {
-    made.removeAttribute("aria-activedescendant");
-    pointed = null;
+    pointed = document.activeElement === made && atKey !== null ? { side, index: atKey } : null;
     later();
+  };
+  const leave = () => {
+    made.atKey(null);
+    unpoint();
   };
   const indexOf = (event) => [...made.children].indexOf(event.target.closest("li"));
   const made = el("ul", {
@@ -442,10 +565,21 @@ function column(side) {
       keydown,
       mouseover: (event) => indexOf(event) >= 0 && point(side, indexOf(event), false),
       mouseleave: unpoint,
-      click: (event) => indexOf(event) >= 0 && hold(side, indexOf(event)),
-      blur: unpoint,
+      click: (event) => {
+        if (indexOf(event) < 0) return;
+        made.atKey(null);
+        hold(side, indexOf(event));
+        // A finger leaves no token when it goes, so what it lets go must not stay pointed at.
+        if (held === null) pointed = null;
+      },
+      blur: leave,
     },
   });
+  made.atKey = (index) => {
+    atKey = index;
+    if (index === null) made.removeAttribute("aria-activedescendant");
+    else made.setAttribute("aria-activedescendant", made.children[index].id);
+  };
   return made;
 }
 
@@ -455,6 +589,7 @@ function fillColumns() {
     ["query", now.queries, queryAxis()],
     ["key", now.keys, keyAxis()],
   ]) {
+    columns[side].atKey(null);
     columns[side].replaceChildren(
       ...kept.map((token, place) => tokenElement("li", axis.tokens[token], { role: "option", id: `${side}-${place}` })),
     );
@@ -465,7 +600,7 @@ function point(side, index, byKey) {
   pointed = { side, index };
   if (byKey) {
     const option = columns[side].children[index];
-    columns[side].setAttribute("aria-activedescendant", option.id);
+    columns[side].atKey(index);
     option.scrollIntoView({ block: "nearest" });
     speak();
   }
@@ -493,7 +628,7 @@ function speak() {
   const links = strongest(token).map(
     ({ name, value, token }) => `${to} \u2068${whole(token)}\u2069 ${digits(value)} in ${name}`,
   );
-  announce(`${isHeld ? "held; " : ""}${links.join(", ") || "row without mass"}`);
+  announce(`${isHeld ? "held; " : ""}${links.join(", ") || nothing(token)}${goldSaid()}`);
 }
 
 // ----------------------------------------------------------------------------------------------------------- controls
@@ -506,7 +641,7 @@ function fillBar() {
   const part = about();
   const set = (name) => (value) => {
     state[name] = value;
-    update().then(() => announce(summary()));
+    changed();
   };
   const layerChoices = part.layers.map((number, value) => ({ label: String(number), value }));
   const layer = control.select("Layer", layerChoices, state.layer, set("layer"));
@@ -537,7 +672,7 @@ function fillBar() {
     (value) => {
       state.average = value;
       showLayers();
-      update().then(() => announce(summary()));
+      changed();
     },
   );
   showLayers();
@@ -623,10 +758,12 @@ function filters(part, set) {
 }
 
 function choosePart(part) {
-  Object.assign(state, { part, layer: 0, unit: "token", pair: "all", threshold: null });
+  const gold = Object.hasOwn(data.parts[part].gold, state.gold) ? state.gold : null;
+  Object.assign(state, { part, layer: 0, unit: "token", pair: "all", threshold: null, renormalise: false, gold });
   everything();
   fillBar();
-  update().then(() => announce(summary()));
+  bar.querySelector("select").focus(); // the one that was used, made anew
+  changed();
 }
 
 /** All heads and layers of the part on. */
@@ -656,7 +793,7 @@ function notes() {
 start(async () => {
   everything();
   if (data.start.heads !== null) state.heads = data.start.heads;
-  main.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, notes());
+  main.append(el("h1", { dir: "auto", text: whole(data.title) }), bar, status, stage, goldList, notes());
   fillBar();
   await update();
   stage.addEventListener("scroll", later, { passive: true });
@@ -683,7 +820,7 @@ window.bertattn = {
     queries: now.queries,
     keys: now.keys,
   }),
-  drawn: () => ({ ...counts, undefinedRows: now.undefinedRows }),
+  drawn: () => ({ ...counts, undefinedRows: now.undefinedRows, unsureRows: now.unsureRows, error: now.error }),
   /** Where a line begins and ends, in pixels of the canvas as it lies on the page, while no token is held. */
   ends: (i, j) => ({ x1: 0, y1: (i + 0.5) * state.row, x2: field.clientWidth, y2: (j + 0.5) * state.row }),
 };

@@ -8,9 +8,10 @@ const GAP = 3;
 const MOST_ROWS = 48; // of a thumbnail; tokens beyond share rows
 const FAINTEST = 1 / 256; // what no screen shows
 const LEVELS = 16; // opacities that a saved thumbnail tells apart
-const MOST_LINES = 20000; // of the large picture at first where there are more: the strongest
+const MOST_LINES = 10000; // of the large picture where no token is in question: the strongest
 const LEAST_STEP = 10; // of the threshold's hundred steps: (10 / 100)^2 = 0.01
 const LISTED = 5;
+const PAGE = 10; // tokens that Page Up and Page Down pass
 const ROW = 18; // of the large picture: --row in base.css
 const CELL = 9;
 
@@ -48,25 +49,44 @@ function tokenChoices(part) {
 }
 
 /**
+ * What the weights of each chosen query are multiplied by: 1, or renormalised 1 / (mass on the chosen keys). NaN for rows
+ * without mass, and for the `lost`, which have no more on the chosen keys than rounding may have made of nothing; `worst`
+ * is the most that rounding changes of a weight once it is divided. `steps` is what it changes of each code's.
+ */
+function sharesOf(layer, head, { rows, columns, renormalize = false }, steps) {
+  const { codes, values, queries, keys } = layer;
+  const found = { shares: new Float32Array(rows.length).fill(NaN), lost: new Set(), worst: 0 };
+  for (const [n, query] of rows.entries()) {
+    if (layer.isEmpty(head, query)) continue;
+    found.shares[n] = 1;
+    if (!renormalize) continue;
+    const from = (head * queries + query) * keys;
+    let [mass, error] = [0, 0];
+    for (const key of columns) {
+      mass += values[codes[from + key]];
+      error += steps[codes[from + key]];
+    }
+    found.shares[n] = mass > error ? 1 / mass : NaN;
+    if (mass > error) found.worst = Math.max(found.worst, error / mass);
+    else found.lost.add(n);
+  }
+  return found;
+}
+
+/**
  * One head's weights [height * width], the chosen queries and keys in so many groups of neighbours: of distributions the
  * mean over a group's queries of the sum over its keys, of other measures the largest in size. Undefined rows do not
  * count; a group of nothing else is NaN.
  */
-function grouped(layer, head, { rows, columns, renormalize = false }, height, width, additive) {
+function grouped(layer, head, { rows, columns }, shares, height, width, additive) {
   const { codes, values, queries, keys } = layer;
   const result = new Float32Array(height * width);
   const counted = new Uint32Array(height);
   const group = columns.map((_, m) => Math.floor((m * width) / columns.length));
   for (const [n, query] of rows.entries()) {
-    if (layer.isEmpty(head, query)) continue;
+    const share = shares[n];
+    if (Number.isNaN(share)) continue;
     const from = (head * queries + query) * keys;
-    let share = 1;
-    if (renormalize) {
-      let total = 0;
-      for (const key of columns) total += values[codes[from + key]];
-      if (total === 0) continue;
-      share = 1 / total;
-    }
     const row = Math.floor((n * height) / rows.length);
     const to = row * width;
     counted[row] += 1;
@@ -176,33 +196,36 @@ function inkOn(color) {
 
 // ------------------------------------------------------------------------------------------------------------- state
 
+// What is sorted or coloured by is a statistic's number, or one of the words that name something else.
 const state = { part: 0, order: "place", largest: true, color: "layer", tokens: "all", form: "lines", threshold: null };
 let heads = []; // of the part that is shown: { layer, head, name, button, canvas, strip, opacities }
 let order = []; // their numbers as they are shown
 let current = 0; // the one that the keyboard is on
 let opened = null; // the one that is large
+let wanted = null; // what asked last for a head to be large: what asked before gives up
 let choices = []; // of tokens
 let size = { width: FEWEST_PIXELS, height: FEWEST_PIXELS };
 let painted = 0;
 let runs = 0; // drawings begun: a new one ends those before it
 // The large picture: the weights of the chosen tokens, which lines are drawn, what is held and what is pointed at.
-const large = { matrix: null, chosen: null, lines: [], threshold: 0, held: null, pointed: null, drawn: 0 };
+const large = { matrix: null, chosen: null, lost: new Set(), lines: [], above: 0, threshold: 0, drawn: 0 };
+Object.assign(large, { held: null, pointed: null, keyboard: { query: -1, key: -1 } });
 
 const about = () => data.parts[state.part];
 const keyAxis = () => about().keys ?? about().queries;
 const choice = () => choices.find(({ value }) => value === state.tokens);
-const statistic = (name) => about().statistics.find((each) => each.name === name);
-const measured = (name, { layer, head }) => statistic(name).values[layer][head] ?? NaN;
+const statistic = (number) => about().statistics[number]; // undefined for a word
+const measured = (number, { layer, head }) => statistic(number).values[layer][head] ?? NaN;
 const clusterOf = ({ layer, head }) => about().clusters?.of[layer][head] ?? null;
 const clusterName = (number) => (number === null ? `no ${about().clusters.title}` : about().clusters.groups[number]);
 /** What stands for full opacity. */
 const top = (layer) => (about().normalized ? 1 : about().coding[layer].top);
 /** The statistic that the picture speaks of: the one it is coloured by, else sorted by, else the first. */
-const spoken = () => [state.color, state.order].find(statistic) ?? about().statistics[0].name;
+const spoken = () => [state.color, state.order].find(statistic) ?? 0;
 
 /** The lowest and highest value of a statistic; undefined where there is none. */
-function rangeOf(name) {
-  const values = statistic(name)
+function rangeOf(number) {
+  const values = statistic(number)
     .values.flat()
     .filter((value) => value !== null);
   return values.length === 0 ? undefined : [Math.min(...values), Math.max(...values)];
@@ -238,13 +261,17 @@ function signs(opacities, line) {
 // --------------------------------------------------------------------------------------------------------- all heads
 
 const bar = el("div", { class: "bar" });
-const legend = el("div", { class: "bar faint" });
+const legend = el("div", { class: "control faint" }); // no bar, which paper has not
 const board = el("div", { class: "board", role: "grid", on: { keydown: steer } });
 const notes = el("p", { class: "faint" });
 
 function fillBar() {
-  const named = about().statistics.map(({ name }) => ({ label: name, value: name }));
   const groups = about().clusters === null ? [] : [{ label: about().clusters.title, value: "cluster" }];
+  const others = ["layer", "layer and head", ...groups.map(({ label: text }) => text)];
+  const named = about().statistics.map(({ name }, value) => ({
+    label: others.includes(name) ? `${name} (statistic)` : name,
+    value,
+  }));
   const parts = data.parts.map(({ name }, value) => ({ label: name, value }));
   const set = (name, then) => (value) => {
     state[name] = value;
@@ -262,8 +289,13 @@ function fillBar() {
     { label: "lines", value: "lines" },
     { label: "matrices", value: "cells" },
   ];
+  const turnTo = async (part) => {
+    const drawing = show(part);
+    bar.querySelector("select").focus(); // the bar is a new one
+    await drawing;
+  };
   bar.replaceChildren(
-    ...(parts.length > 1 ? [control.select("Attention", parts, state.part, show)] : []),
+    ...(parts.length > 1 ? [control.select("Attention", parts, state.part, turnTo)] : []),
     control.select(
       "Order",
       [{ label: "layer and head", value: "place" }, ...named, ...groups],
@@ -284,17 +316,24 @@ function fillBar() {
 }
 
 function count(n, noun) {
-  return `${n} ${noun}${n === 1 ? "" : "s"}`;
+  return `${n.toLocaleString("en")} ${noun}${n === 1 ? "" : "s"}`;
+}
+
+/** What dividing did to the weights, in words. */
+function dividingNote({ lost, worst }) {
+  const rest = lost > 0 ? `; ${count(lost, "row")} with too little mass to tell from rounding left out` : "";
+  return `Divided by the mass on the tokens shown, weights differ by at most ${worst.toPrecision(2)}${rest}.`;
 }
 
 /** What is shown, in words. */
 function sentence() {
-  const ordered = { place: "layer and head", cluster: about().clusters?.title }[state.order] ?? state.order;
-  const end = statistic(state.order) ? `, ${state.largest ? "largest" : "smallest"} first` : "";
+  const known = statistic(state.order)?.name;
+  const ordered = known ?? (state.order === "cluster" ? about().clusters.title : "layer and head");
+  const end = known !== undefined ? `, ${state.largest ? "largest" : "smallest"} first` : "";
   return `${heads.length} heads by ${ordered}${end}; the first is ${heads[order[0]].name}`;
 }
 
-function fillNotes() {
+function fillNotes(divided = null) {
   const { layers, heads: numbers, queries, keys, unit, measure, normalized, error } = about();
   const tokens =
     keys === null
@@ -309,20 +348,21 @@ function fillNotes() {
     `The opacity of a line is its weight${normalized ? "" : ", divided by the largest of the layer"}; that of a matrix's cell is the root of it.`,
     longest > MOST_ROWS ? `Where ${unit}s share one of the ${MOST_ROWS} rows of a small picture, ${shared}.` : "",
     errorNote(error),
+    divided === null ? "" : dividingNote(divided),
   ].join(" ");
 }
 
 /** Turn to one of the page's tensors. */
 async function show(number) {
   state.part = number;
+  wanted = null;
   choices = tokenChoices(about());
   const { layers, heads: numbers, clusters, statistics } = about();
-  const given = statistics[2]?.name; // after the two of the weights
-  Object.assign(state, { order: "place", color: clusters ? "cluster" : (given ?? "layer"), tokens: "all" });
+  const given = statistics.length > 2 ? 2 : "layer"; // after the two of the weights
+  Object.assign(state, { order: "place", color: clusters ? "cluster" : given, tokens: "all" });
   heads = layers.flatMap((_, layer) => numbers.map((__, head) => thumbnail(layer, head)));
   current = 0;
   fillBar();
-  fillNotes();
   arrange();
   await draw();
 }
@@ -391,10 +431,10 @@ function resize() {
 
 /** The names of all heads, with what is known of them. */
 function label() {
-  const name = spoken();
+  const { name } = statistic(spoken());
   for (const each of heads) {
     const { fill } = colorsOf(each);
-    const value = measured(name, each);
+    const value = measured(spoken(), each);
     Object.assign(each.strip.style, { background: fill, color: inkOn(fill) });
     const unseen = (text) => el("span", { class: "hidden-text", text });
     const group = about().clusters === null ? "" : `, ${clusterName(clusterOf(each))}`;
@@ -406,7 +446,7 @@ function label() {
   }
   const numbers = size.width < WIDE ? "" : el("span", { text: `Numbers: ${name}.` });
   legend.replaceChildren(
-    ...(state.color === "cluster" ? groupLegend() : statistic(state.color) ? scaleLegend() : []),
+    ...(state.color === "cluster" ? groupLegend() : state.color === "layer" ? [] : scaleLegend()),
     numbers,
   );
 }
@@ -432,7 +472,7 @@ function scaleLegend() {
   const ends = range === undefined ? [] : [digits(range[0], 2), scale, digits(range[1], 2)];
   const missing = heads.filter((each) => Number.isNaN(measured(state.color, each))).length;
   const rest = missing > 0 ? [el("span", { text: `${missing} undefined (grey)` })] : [];
-  return [el("span", { class: "control" }, el("span", { text: state.color }), ...ends), ...rest];
+  return [el("span", { class: "control" }, el("span", { text: statistic(state.color).name }), ...ends), ...rest];
 }
 
 /** All that does not ask for other weights. */
@@ -447,19 +487,37 @@ async function draw() {
   const run = runs;
   const chosen = choice();
   const [rows, columns] = [chosen.rows, chosen.columns].map((numbers) => Math.min(numbers.length, MOST_ROWS));
+  const divided = { lost: 0, worst: 0 };
   painted = 0;
   label();
+  fillNotes();
   for (let layer = 0; layer < about().layers.length; layer += 1) {
-    const numbers = await weights(layer, state.part);
+    const numbers = await read(layer);
     if (run !== runs) return;
+    if (numbers === null) continue;
+    const steps = halfSteps(about().coding[layer], about().signed);
     for (const each of heads.filter((one) => one.layer === layer)) {
-      const matrix = grouped(numbers, each.head, chosen, rows, columns, about().normalized);
+      const { shares, lost, worst } = sharesOf(numbers, each.head, chosen, steps);
+      divided.lost += lost.size;
+      divided.worst = Math.max(divided.worst, worst);
+      const matrix = grouped(numbers, each.head, chosen, shares, rows, columns, about().normalized);
       each.opacities = { rows, columns, values: matrix.map((value) => value / top(layer)) };
       paint(each);
       painted += 1;
     }
     await new Promise((resume) => setTimeout(resume)); // the browser shows what is there
     if (run !== runs) return;
+  }
+  if (chosen.renormalize) fillNotes(divided);
+}
+
+/** A layer's weights; null where the page says that they cannot be had. */
+async function read(layer) {
+  try {
+    return await weights(layer, state.part);
+  } catch (error) {
+    complain(error);
+    return null;
   }
 }
 
@@ -489,21 +547,26 @@ function moveTo(number) {
 }
 
 function steer(event) {
+  if (event.altKey || event.metaKey || (event.ctrlKey && !["Home", "End"].includes(event.key))) return;
   const columns = about().heads.length;
   const place = order.indexOf(current);
   const row = place - (place % columns);
+  const last = order.length - columns + (place - row);
+  const rows = Math.max(1, Math.floor(board.clientHeight / (size.height + STRIP + GAP)));
   const moves = {
     ArrowLeft: place - 1,
     ArrowRight: place + 1,
     ArrowUp: place - columns,
     ArrowDown: place + columns,
+    PageUp: Math.max(place - row, place - rows * columns),
+    PageDown: Math.min(last, place + rows * columns),
     Home: event.ctrlKey ? 0 : row,
     End: event.ctrlKey ? order.length - 1 : row + columns - 1,
   };
-  const wanted = moves[event.key];
-  if (wanted === undefined) return;
+  if (!Object.hasOwn(moves, event.key)) return;
+  const to = moves[event.key];
   event.preventDefault();
-  if (wanted >= 0 && wanted < order.length) heads[order[wanted]].button.focus();
+  if (to >= 0 && to < order.length) heads[order[to]].button.focus();
 }
 
 function boardScene() {
@@ -610,17 +673,36 @@ function tokenList(side, name) {
   const numberOf = (event) => [...list.children].indexOf(item(event));
   const on = {
     mouseover: (event) => item(event) && point({ side, i: numberOf(event) }),
-    mouseleave: () => point(null),
-    blur: () => point(null),
-    click: (event) => item(event) && hold({ side, i: numberOf(event) }),
+    mouseleave: () => point(keyboardToken()),
+    focus: () => stand(side, large.keyboard[side]),
+    blur: () => {
+      list.removeAttribute("aria-activedescendant");
+      point(null);
+    },
+    click: (event) => {
+      if (item(event) === null) return;
+      const i = numberOf(event);
+      if (large.held?.side === side && large.held.i === i) letGo();
+      else {
+        stand(side, i);
+        hold({ side, i });
+      }
+    },
     keydown: (event) => {
-      const at = large.pointed?.side === side ? large.pointed.i : -1;
+      if (event.ctrlKey || event.altKey || event.metaKey) return;
+      const at = large.keyboard[side];
       const last = list.children.length - 1;
-      const to = { ArrowUp: Math.max(0, at - 1), ArrowDown: Math.min(last, at + 1), Home: 0, End: last }[event.key];
-      if (to !== undefined) {
-        list.setAttribute("aria-activedescendant", list.children[to].id);
-        list.children[to].scrollIntoView({ block: "nearest" });
-        point({ side, i: to });
+      const moves = {
+        ArrowUp: Math.max(0, at - 1),
+        ArrowDown: Math.min(last, at + 1),
+        PageUp: Math.max(0, at - PAGE),
+        PageDown: Math.min(last, at + PAGE),
+        Home: 0,
+        End: last,
+      };
+      if (Object.hasOwn(moves, event.key)) {
+        stand(side, moves[event.key]);
+        lists[side].children[moves[event.key]].scrollIntoView({ block: "nearest" });
         announce(reading.textContent);
       } else if ((event.key === "Enter" || event.key === " ") && at >= 0) {
         hold({ side, i: at });
@@ -632,21 +714,46 @@ function tokenList(side, name) {
   return list;
 }
 
+/** Let the keyboard stand on a token of a list; on none where the number is negative. */
+function stand(side, i) {
+  large.keyboard[side] = i;
+  if (i >= 0) lists[side].setAttribute("aria-activedescendant", lists[side].children[i].id);
+  else lists[side].removeAttribute("aria-activedescendant");
+  point(keyboardToken());
+}
+
+/** The token that the keyboard stands on, in the list that it is in. */
+function keyboardToken() {
+  const side = ["query", "key"].find((each) => lists[each] === document.activeElement);
+  return side === undefined || large.keyboard[side] < 0 ? null : { side, i: large.keyboard[side] };
+}
+
 function fillList(side, axis, numbers) {
   const items = numbers.map((token, i) =>
     tokenElement("li", axis.tokens[token], { role: "option", id: `${side}-${i}`, "aria-selected": false }),
   );
   lists[side].replaceChildren(...items);
   lists[side].removeAttribute("aria-activedescendant");
+  large.keyboard[side] = -1;
 }
 
 async function openHead(number) {
+  const asked = { number };
+  wanted = asked;
+  const numbers = await read(heads[number].layer);
+  if (wanted !== asked) return;
+  if (numbers === null) {
+    wanted = null;
+    return;
+  }
   const chosen = choice();
-  const numbers = await weights(heads[number].layer, state.part);
   const { layer, head, name } = heads[number];
+  const isFirst = opened === null;
   opened = number;
-  Object.assign(large, { chosen, held: null, pointed: null });
-  large.matrix = grouped(numbers, head, chosen, chosen.rows.length, chosen.columns.length, about().normalized);
+  const steps = halfSteps(about().coding[layer], about().signed);
+  const { shares, lost, worst } = sharesOf(numbers, head, chosen, steps);
+  Object.assign(large, { chosen, lost, held: null, pointed: null });
+  large.matrix = grouped(numbers, head, chosen, shares, chosen.rows.length, chosen.columns.length, about().normalized);
   state.threshold = null;
   chooseLines();
   overview.hidden = true;
@@ -656,20 +763,22 @@ async function openHead(number) {
     .statistics.filter((each) => each.values[layer][head] !== null)
     .map((each) => `${each.name} ${digits(each.values[layer][head])}`);
   if (about().clusters !== null) known.unshift(clusterName(clusterOf(heads[number])));
-  const empty = chosen.rows.filter((_, i) => Number.isNaN(large.matrix[i * chosen.columns.length])).length;
+  const empty = chosen.rows.filter((query) => numbers.isEmpty(head, query)).length;
   if (empty > 0) known.push(`${count(empty, "row")} without mass`);
-  facts.textContent = known.join(", ");
+  facts.textContent = `${known.join(", ")}.${chosen.renormalize ? ` ${dividingNote({ lost: lost.size, worst })}` : ""}`;
   fillList("query", about().queries, chosen.rows);
   fillList("key", keyAxis(), chosen.columns);
   field.style.height = `${Math.max(chosen.rows.length, chosen.columns.length) * ROW}px`;
   stage.scrollTop = 0;
   drawLarge();
-  title.focus();
+  if (isFirst) title.focus();
+  else announce(title.textContent);
 }
 
 function closeHead() {
   const last = opened;
   opened = null;
+  wanted = null;
   panel.hidden = true;
   overview.hidden = false;
   refit();
@@ -678,13 +787,14 @@ function closeHead() {
 
 /** Go on to another head in the order of the board. */
 function step(by) {
-  const place = order.indexOf(opened) + by;
+  const place = order.indexOf(wanted?.number ?? opened) + by;
   if (place >= 0 && place < order.length) openHead(order[place]);
 }
 
 function turn(event) {
-  if (opened === null) return;
-  if (event.key === "Escape") closeHead();
+  if (opened === null || event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.key === "Escape" && large.held !== null) letGo();
+  else if (event.key === "Escape") closeHead();
   else if (event.target.closest("input")) return;
   else if (event.key === "ArrowLeft") step(-1);
   else if (event.key === "ArrowRight") step(1);
@@ -694,7 +804,7 @@ function turn(event) {
 function chooseLines() {
   const { matrix, chosen } = large;
   const columns = chosen.columns.length;
-  const opacities = matrix.map((weight) => Math.min(1, Math.abs(weight) / scaleOf()));
+  const opacities = matrix.map(opacityOf);
   large.threshold = state.threshold;
   if (large.threshold === null) {
     const tally = new Uint32Array(101);
@@ -704,12 +814,33 @@ function chooseLines() {
       lines += tally[step - 1];
     large.threshold = (step / 100) ** 2;
   }
+  const drawn = opacities.filter(isLine);
+  large.above = drawn.length;
+  let [least, ties] = [0, Infinity]; // the weakest that is a line, and for how many of just its opacity there is room
+  if (drawn.length > MOST_LINES) {
+    drawn.sort();
+    least = drawn[drawn.length - MOST_LINES];
+    ties = drawn.subarray(drawn.length - MOST_LINES).lastIndexOf(least) + 1;
+  }
   large.lines = [];
   for (const [n, opacity] of opacities.entries()) {
-    if (!(opacity > 0 && opacity >= large.threshold)) continue;
+    if (!isLine(opacity) || opacity < least) continue;
+    if (opacity === least) {
+      if (ties === 0) continue;
+      ties -= 1;
+    }
     large.lines.push({ query: Math.floor(n / columns), key: n % columns, weight: matrix[n], opacity });
   }
   threshold.set(Math.round(100 * Math.sqrt(large.threshold)));
+}
+
+const opacityOf = (weight) => Math.min(1, Math.abs(weight) / scaleOf());
+const isLine = (opacity) => opacity > 0 && opacity >= large.threshold;
+
+/** What of the lines is drawn where not all are, in words. */
+function strongest() {
+  const { lines, above } = large;
+  return lines.length < above ? `the ${lines.length.toLocaleString("en")} strongest of ${count(above, "line")}` : "";
 }
 
 const focus = () => large.pointed ?? large.held;
@@ -723,6 +854,15 @@ function linksOf({ side, i }) {
     : Float32Array.from(chosen.rows, (_, row) => matrix[row * columns + i]);
 }
 
+/** The lines of a token, all of them above the threshold; where none is in question the strongest of all. */
+function linesOf(token) {
+  if (token === null) return large.lines;
+  const { side, i } = token;
+  return [...linksOf(token)]
+    .map((weight, j) => ({ [side]: i, [side === "query" ? "key" : "query"]: j, weight, opacity: opacityOf(weight) }))
+    .filter(({ opacity }) => isLine(opacity));
+}
+
 /** Lines from x on, and cells beside the other tokens where one is in question, between two heights of the picture. */
 function addLines(scene, { x, y, width, begin, end }) {
   const token = focus();
@@ -734,10 +874,9 @@ function addLines(scene, { x, y, width, begin, end }) {
     token?.side === "key" ? x + CELL + 2 : x,
     token?.side === "query" ? x + width - CELL - 2 : x + width,
   ];
-  large.drawn = 0;
-  for (const { query, key, weight, opacity } of large.lines) {
-    if (token !== null && token.i !== (token.side === "query" ? query : key)) continue;
-    large.drawn += 1;
+  const lines = linesOf(token);
+  large.drawn = lines.length;
+  for (const { query, key, weight, opacity } of lines) {
     const [y1, y2] = [middle(query), middle(key)];
     if (isSeen(y1, y2))
       scene.line(left, y1, right, y2, { color: colorOf(weight), alpha: opacity, dash: weight < 0 ? [4, 3] : null });
@@ -746,10 +885,7 @@ function addLines(scene, { x, y, width, begin, end }) {
   for (const [i, weight] of linksOf(token).entries()) {
     if (Number.isNaN(weight) || !isSeen(middle(i))) continue;
     const place = token.side === "query" ? x + width - CELL : x;
-    scene.rect(place, middle(i) - ROW / 2 + 1, CELL, ROW - 2, {
-      color: colorOf(weight),
-      alpha: Math.min(1, Math.abs(weight) / scaleOf()),
-    });
+    scene.rect(place, middle(i) - ROW / 2 + 1, CELL, ROW - 2, { color: colorOf(weight), alpha: opacityOf(weight) });
   }
 }
 
@@ -767,18 +903,23 @@ function drawLarge() {
     lists[held.side].children[held.i].setAttribute("aria-selected", "true");
   }
   if (pointed !== null) lists[pointed.side].children[pointed.i].classList.add("active");
-  reading.textContent = read();
+  reading.textContent = told();
 }
 
 /** The token in question and its strongest links. */
-function read() {
+function told() {
   const token = focus();
-  if (token === null)
-    return "Point at a token, or choose one with the arrow keys, to see its lines alone; a click or Enter holds it.";
+  if (token === null) {
+    const all = strongest();
+    return `${all === "" ? "" : `Drawn: ${all}. `}Point at a token, or choose one with the arrow keys, to see its lines alone; a click or Enter holds it.`;
+  }
   const [own, other] = token.side === "query" ? [lists.query, lists.key] : [lists.key, lists.query];
   const name = (list, i) => `\u2068${list.children[i].textContent}\u2069`;
   const links = [...linksOf(token).entries()].filter(([, weight]) => !Number.isNaN(weight));
-  if (links.length === 0) return `${name(own, token.i)}: a row without mass`;
+  if (links.length === 0) {
+    const isLost = token.side === "query" && large.lost.has(token.i);
+    return `${name(own, token.i)}: ${isLost ? "too little mass to tell from rounding" : "a row without mass"}`;
+  }
   links.sort((a, b) => Math.abs(b[1]) - Math.abs(a[1]));
   const listed = links.slice(0, LISTED).map(([i, weight]) => `${name(other, i)} ${digits(weight)}`);
   return `${name(own, token.i)} ${token.side === "query" ? "attends to" : "is attended to by"} ${listed.join(", ")}`;
@@ -797,6 +938,15 @@ function hold({ side, i }) {
   announce(isHeld ? "let go" : reading.textContent);
 }
 
+/** Hold no token, and let the keyboard stand on none: all lines are drawn. */
+function letGo() {
+  large.held = null;
+  large.pointed = null;
+  for (const side of ["query", "key"]) stand(side, -1);
+  drawLarge();
+  announce("let go");
+}
+
 /** All of the large picture, with its tokens, and not only what fits the screen. */
 function largeScene() {
   const [left, middle, right] = [lists.query.offsetWidth, field.clientWidth, lists.key.offsetWidth];
@@ -804,7 +954,8 @@ function largeScene() {
   const height = Math.max(...Object.values(lists).map((list) => list.children.length)) * ROW;
   const scene = new Scene(left + middle + right, above + height + 8, color("--paper"));
   const ink = color("--ink");
-  scene.text(8, above / 2, title.textContent, { color: ink, weight: "600" });
+  const all = focus() === null ? strongest() : "";
+  scene.text(8, above / 2, [title.textContent, all].filter(Boolean).join(": "), { color: ink, weight: "600" });
   addLines(scene, { x: left, y: above, width: middle, begin: 0, end: height });
   for (const [list, x, anchor] of [
     [lists.query, left - 6, "end"],
@@ -818,7 +969,7 @@ function largeScene() {
 
 // ---------------------------------------------------------------------------------------------------------- the page
 
-const keys = ["Arrow keys", "Home", "End"].flatMap((key) => [el("kbd", { text: key }), " "]);
+const keys = ["Arrow keys", "Home", "End", "Page Up", "Page Down"].flatMap((key) => [el("kbd", { text: key }), " "]);
 const help = el(
   "p",
   { class: "faint" },
@@ -853,6 +1004,8 @@ onTheme(recolor);
 window.bertattn = {
   /** As the page holds it: numbers of layer, head, query and key token count from 0. */
   weight: async (layer, head, i, j) => (await weights(layer, state.part)).at(head, i, j),
+  /** As the large picture has it, of the tokens that are shown. */
+  shown: (i, j) => large.matrix[i * large.chosen.columns.length + j],
   state: () => ({
     ...state,
     threshold: large.threshold,
@@ -866,6 +1019,7 @@ window.bertattn = {
 
 start(async () => {
   panel.hidden = true;
+  legend.style.columnGap = "0.9rem";
   main.append(el("h1", { dir: "auto", text: whole(data.title) }), overview, panel, notes);
   await show(0);
 });

@@ -39,8 +39,10 @@ async function headOf(partNumber, layer, head) {
   const [queries, keys] = [part.queries.tokens.length, keyAxis(part).tokens.length];
   const own = async (kept, length) => {
     if (kept === null) return null;
+    const numbers = await array(kept.block, kept.written);
+    if (numbers.length !== (kept.of.at(-1) + 1) * length) throw damaged();
     const start = kept.of[head] * length;
-    return (await array(kept.block, kept.written)).subarray(start, start + length);
+    return numbers.subarray(start, start + length);
   };
   const query = await own(step.query, queries * size);
   const key = await own(step.key, keys * size);
@@ -81,7 +83,22 @@ async function headOf(partNumber, layer, head) {
     made.sink = outside / total;
     return made;
   };
-  return { part, step, size, queries, keys, query, key, bias, masked, sink, cap, products, row };
+  return {
+    place: { part: partNumber, layer, head },
+    part,
+    step,
+    size,
+    queries,
+    keys,
+    query,
+    key,
+    bias,
+    masked,
+    sink,
+    cap,
+    products,
+    row,
+  };
 }
 
 const largest = (values) => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0) || 1;
@@ -141,7 +158,10 @@ let colors = {};
 /** The style's colours; asking for them cell by cell would take most of the time. */
 function readColors() {
   const names = ["paper", "ink", "faint", "rule", "held", "positive", "negative"];
-  colors = { head: palette(state.head), ...Object.fromEntries(names.map((name) => [name, color(`--${name}`)])) };
+  colors = {
+    head: palette(current.place.head),
+    ...Object.fromEntries(names.map((name) => [name, color(`--${name}`)])),
+  };
 }
 
 const ruler = el("canvas").getContext("2d");
@@ -366,7 +386,7 @@ const numbers = el(
 let frame = 0;
 let change = 0;
 
-const headName = () => `${current.part.layers[state.layer]}-${current.part.heads[state.head]}`;
+const headName = () => `${current.part.layers[current.place.layer]}-${current.part.heads[current.place.head]}`;
 
 /** Draw in the next frame. */
 function later() {
@@ -426,6 +446,8 @@ function mark() {
       option.classList.toggle("active", pointed[side] === index);
       option.setAttribute("aria-selected", String(state[side] === index));
     });
+    if (state[side] === null) columns[side].removeAttribute("aria-activedescendant");
+    else columns[side].setAttribute("aria-activedescendant", `${side}-${state[side]}`);
   }
   status.textContent = sentence();
   fillTable();
@@ -486,12 +508,31 @@ function fillTable() {
 async function update() {
   change += 1;
   const mine = change;
-  const head = await headOf(state.part, state.layer, state.head);
+  const before = current;
+  let head = null;
+  try {
+    head = await headOf(state.part, state.layer, state.head);
+  } catch (error) {
+    if (before === null) throw error;
+    if (mine === change) goBack(error);
+    return;
+  }
   if (mine !== change) return;
-  const isOther = current?.part !== head.part;
   current = head;
-  if (isOther) fillColumns();
+  if (before?.part !== head.part) fillColumns();
+  trouble.hidden = true;
   draw();
+  if (before !== null) announce(sentence());
+}
+
+/** The head that was chosen cannot be read: the one before stays. */
+function goBack(error) {
+  const focused = [...bar.querySelectorAll("select")].indexOf(document.activeElement);
+  Object.assign(state, current.place);
+  fillBar();
+  bar.querySelectorAll("select")[focused]?.focus();
+  draw();
+  complain(error);
 }
 
 function fillColumns() {
@@ -559,14 +600,17 @@ function column(side) {
       click: (event) =>
         indexOf(event) >= 0 && (side === "query" ? expand(indexOf(event)) : choose("key", indexOf(event))),
       keydown: (event) => steer(event, side),
-      blur: () => made.removeAttribute("aria-activedescendant"),
     },
   });
   return made;
 }
 
+/** Whether a key belongs to the browser or the system: Alt and Left goes back a page. */
+const isShortcut = (event) => event.ctrlKey || event.altKey || event.metaKey;
+
 /** Arrow keys: up and down choose the token, left and right the head. */
 function steer(event, side) {
+  if (isShortcut(event)) return;
   const size = side === "query" ? current.queries : current.keys;
   const at = state[side] ?? -1;
   const moves = { ArrowDown: at + 1, ArrowUp: at - 1, PageDown: at + 10, PageUp: at - 10, Home: 0, End: size - 1 };
@@ -581,11 +625,7 @@ function steer(event, side) {
 function choose(side, index, byKeyboard = false) {
   state[side] = !byKeyboard && state[side] === index ? null : index;
   if (side === "query") state.key = null;
-  if (byKeyboard) {
-    const option = columns[side].children[index];
-    columns[side].setAttribute("aria-activedescendant", option.id);
-    option.scrollIntoView({ block: "nearest" });
-  }
+  if (byKeyboard) columns[side].children[index].scrollIntoView({ block: "nearest" });
   draw();
   if (byKeyboard) announce(sentence());
 }
@@ -606,7 +646,7 @@ function turn(step) {
   const place = Math.max(0, Math.min(heads * layers - 1, state.layer * heads + state.head + step));
   Object.assign(state, { layer: Math.floor(place / heads), head: place % heads, dimension: null });
   fillBar();
-  return update().then(() => announce(sentence()));
+  return update();
 }
 
 function release() {
@@ -665,7 +705,7 @@ canvas.addEventListener("click", (event) => {
   if (key !== null) choose("key", key);
 });
 canvas.addEventListener("keydown", (event) => {
-  if (!state.vectors) return;
+  if (!state.vectors || isShortcut(event)) return;
   const keys = reached(state.query);
   const order = dimensions(heldKey());
   const moved = (list, value, step) => list[Math.max(0, Math.min(list.length - 1, list.indexOf(value) + step))];
@@ -693,19 +733,24 @@ canvas.addEventListener("keydown", (event) => {
 
 let modeControl = null;
 
+bar.addEventListener("keydown", (event) => {
+  // Escape closes the list of a select.
+  if (event.key === "Escape" && state.vectors && !isShortcut(event) && event.target.tagName !== "SELECT") release();
+});
+
 function fillBar() {
   const part = partOf();
   const numbered = (list) => list.map((number, value) => ({ label: String(number), value }));
   const chosen = (name) => (value) => {
     state[name] = value;
     state.dimension = null;
-    return update().then(() => announce(sentence()));
+    return update();
   };
   const choosePart = (value) => {
     Object.assign(state, { part: value, layer: 0, head: 0, query: null, key: null, vectors: false, dimension: null });
     fillBar();
     bar.querySelector("select").focus();
-    return update().then(() => announce(sentence()));
+    return update();
   };
   const redraw = (name) => (value) => {
     state[name] = value;
