@@ -42,8 +42,8 @@ def test_slow_frames_are_slow(browser) -> None:
             })"""
         )
         slow = chromium.frame_milliseconds(page, points)
-    assert chromium.percentile(slow, 95) > 75
-    assert chromium.percentile(quick, 50) < 75
+    assert chromium.percentile(slow, 95) > 50  # whole frames of 17 ms, so that 80 may read as 67
+    assert chromium.percentile(quick, 50) < 50
 
 
 def test_hovering_draws(browser, extractor, tmp_path: Path) -> None:
