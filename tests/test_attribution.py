@@ -605,6 +605,11 @@ class TestImportance:
 
         captured = [lambda outputs, i=i: outputs.last_hidden_state[0, i].norm() for i in (0, 1)]
         assert len({step(objective) for objective in captured}) == 2
+        directions = [
+            lambda outputs, w=torch.full((32,), size): outputs.last_hidden_state[0, 0] @ w for size in (1.0, 2.0)
+        ]
+        assert len({step(objective) for objective in directions}) == 2
+        assert step(directions[0]) == step(directions[0])
         code = "lambda outputs: scale * outputs.last_hidden_state[0, 0].norm()"
         assert len({step(eval(code, {"scale": scale})) for scale in (1, 1000)}) == 2
         assert len({step(eval(code, {"scale": 1})) for _ in range(2)}) == 1

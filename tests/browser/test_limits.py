@@ -37,12 +37,12 @@ def test_slow_frames_are_slow(browser) -> None:
         quick = chromium.frame_milliseconds(page, points)
         page.evaluate(
             """() => addEventListener("mousemove", () => {
-              const end = performance.now() + 80;
+              const end = performance.now() + 120; // frames are counted whole: 17 ms each may be missing
               while (performance.now() < end);
             })"""
         )
         slow = chromium.frame_milliseconds(page, points)
-    assert chromium.percentile(slow, 95) > 50  # whole frames of 17 ms, so that 80 may read as 67
+    assert chromium.percentile(slow, 95) > 75
     assert chromium.percentile(quick, 50) < 50
 
 
