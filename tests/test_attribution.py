@@ -605,9 +605,8 @@ class TestImportance:
 
         captured = [lambda outputs, i=i: outputs.last_hidden_state[0, i].norm() for i in (0, 1)]
         assert len({step(objective) for objective in captured}) == 2
-        directions = [
-            lambda outputs, w=torch.full((32,), size): outputs.last_hidden_state[0, 0] @ w for size in (1.0, 2.0)
-        ]
+        sizes = [torch.full((32,), size) for size in (1.0, 2.0)]
+        directions = [lambda outputs, w=w: outputs.last_hidden_state[0, 0] @ w for w in sizes]
         assert len({step(objective) for objective in directions}) == 2
         assert step(directions[0]) == step(directions[0])
         code = "lambda outputs: scale * outputs.last_hidden_state[0, 0].norm()"

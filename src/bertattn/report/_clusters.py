@@ -148,9 +148,8 @@ def section(results: Results) -> Shown:
             Table("head_labels", "What the heads do: the label of each.", behaviour_rows),
             Table(
                 "head_clusters",
-                f"{groups.clusters} clusters of heads, as many as can be read, by Ward's linkage of the roots of the "
-                "distances, whatever they are; "
-                "the docs say how to choose. The mean "
+                f"{groups.clusters} clusters of heads, by Ward's linkage of the roots of the distances; the number is "
+                "not found but fixed, few enough to be read. The mean "
                 f"silhouette is {groups.silhouette:.2f}: 1 would be clusters far apart, 0 heads spread evenly.",
                 cluster_rows,
                 precision=".3g",
