@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +20,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import bertattn
-from bertattn import AttentionTensor, Axis, DocumentWindow, Mention, Sentence
+import model_zoo
+from bertattn import AttentionTensor, Axis, DocumentWindow, Extractor, Mention, RunFolder, Sentence
 from bertattn.errors import StorageError
+from bertattn.extract import Stream
+from bertattn.patterns import entropy
+from bertattn.results import OnePass
+from bertattn.statistics import Summary, summarize
 from bertattn.storage import load, save
 from bertattn.storage._tensors import annotation_from_dict, annotation_to_dict
 from bertattn.tensor import Source
@@ -294,6 +301,16 @@ def test_newer_and_other_files(saved: Path, change, message):
         lambda value: value.update(keys=None),
         lambda value: value.update(array="pickle"),
         lambda value: value.pop("measure"),
+        lambda value: value.update(measure=5),
+        lambda value: value.update(measure=""),
+        lambda value: value.update(heads=["a"]),
+        lambda value: value.update(heads=[-1]),
+        lambda value: value.update(heads=[True]),
+        lambda value: value.update(heads=[None]),
+        lambda value: value.update(heads="a"),
+        lambda value: value.update(layers=[3, 3]),
+        lambda value: value.update(layers=[[0], [1]]),
+        lambda value: value.update(layers=[10**400, float("inf")]),
         lambda value: value["source"].update(colour="red"),
         lambda value: value["annotation"].update(kind="os.system"),
         lambda value: value["annotation"].update(words=[]),
@@ -304,6 +321,50 @@ def test_a_description_that_does_not_fit(saved: Path, change):
     rewrite(saved, lambda _, document: change(document["value"]))
     with pytest.raises(StorageError, match=re.escape(str(saved)) + " is damaged: .*; write it anew"):
         load(saved)
+
+
+def changed(path: Path, value: Any) -> None:
+    """The same JSON file with another value."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"value": value}))
+
+
+def test_results_that_their_class_cannot_be(tmp_path: Path):
+    path = tmp_path / "a.json"
+    summarize([AttentionTensor(np.full((1, 1, 2, 2), 0.5), ["a", "b"])], entropy).save(path)
+    value = json.loads(path.read_text())["value"]
+    changed(path, value | {"table": value["table"] | {"mean": [[[10**400]]]}})
+    with pytest.raises(StorageError, match=r"a\.json is damaged: OverflowError: .*; write it anew$"):
+        Summary.load(path)
+    OnePass({}).save(path)
+    part: dict[str, Any] = {"format": "bertattn", "version": 1, "kind": "Result", "module": "bertattn.results"}
+    changed(path, {"a": part | {"value": {}}})
+    with pytest.raises(StorageError, match=r"is damaged: NotImplementedError: .*; write it anew$"):
+        OnePass.load(path)
+    for _ in range(300):
+        part = part | {"kind": "OnePass", "value": {"a": part}}
+    changed(path, {"a": part})
+    with pytest.raises(StorageError, match=r" is damaged: .*; write it anew$"):
+        OnePass.load(path)
+
+
+@pytest.mark.parametrize(
+    ("count", "shard_size"),
+    [(10**12, 256), (0, 256), (-1, 256), (True, 256), (1.0, 256), (float("inf"), 256), ("1", 256), (1, 0), (1, None)],
+)
+def test_a_run_of_no_number_of_inputs(tmp_path: Path, count: Any, shard_size: Any):
+    RunFolder(tmp_path).keep(Extractor(*model_zoo.build("bert")), ["Snow falls."])
+    path = tmp_path / "manifest.json"
+    value = json.loads(path.read_text())["value"]
+    settings, inputs = value["settings"] | {"shard_size": shard_size}, value["inputs"] | {"count": count}
+    changed(path, value | {"settings": settings, "inputs": inputs})
+    with pytest.raises(StorageError, match=r"manifest\.json is damaged: .* inputs.*; write it anew$"):
+        repr(RunFolder(tmp_path))
+
+
+def test_a_device_that_is_not_there_is_no_damage(saved: Path):
+    save(saved, full(torch.tensor(weights())))
+    with pytest.raises(RuntimeError, match="ailien"):
+        load(saved, device="ailien")
 
 
 @pytest.mark.parametrize(
@@ -386,6 +447,14 @@ def test_metadata_that_json_cannot_say(saved: Path, value):
     assert saved.read_bytes() == before
 
 
+def test_metadata_beyond_what_a_header_holds(tmp_path: Path):
+    """safetensors stops at 100 million characters."""
+    sentence = Sentence(("a", "b"), metadata={"text": "x" * 100_000_000})
+    with pytest.raises(StorageError, match=r"^1\d{8} characters about a tensor are too many for its file \(.*large"):
+        save(tmp_path / "a", full(weights(), sentence))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_precision_that_files_do_not_have(tmp_path: Path):
     a = full(weights())._with(weights=weights().astype(np.longdouble))
     with pytest.raises(StorageError, match=r"files hold float64, .*: convert them to float64 first"):
@@ -436,3 +505,19 @@ def test_it_is_on_the_disk_before_it_has_its_name(saved: Path, monkeypatch):
     monkeypatch.setattr(Path, "replace", noted_replace)
     save(saved, full(weights()))
     assert events[:2] == ["fsync", "replace"]
+
+
+# The arguments of the function that a run is made with
+
+
+def entropies(stream: Stream, **options: Any) -> Summary:
+    return summarize(stream, entropy)
+
+
+def test_a_run_goes_on_with_equal_arguments_and_refuses_others(tmp_path: Path):
+    ext, run = Extractor(*model_zoo.build("bert")), RunFolder(tmp_path)
+    first = run.sum(ext, ["Snow falls."], functools.partial(entropies, size=np.int64(3), part=slice(0, 2)))
+    again = run.sum(ext, ["Snow falls."], functools.partial(entropies, size=3, part=slice(0, 2)))
+    np.testing.assert_array_equal(again.mean("entropy"), first.mean("entropy"))
+    with pytest.raises(StorageError, match=r"function\.keywords\.part was 'slice\(0, 2, None\)' and is 'slice\(1, 2, "):
+        run.sum(ext, ["Snow falls."], functools.partial(entropies, size=3, part=slice(1, 2)))

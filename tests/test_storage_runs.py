@@ -28,7 +28,15 @@ import bertattn as ba
 import model_zoo
 import tokenizer_zoo
 from bertattn import DocumentWindow, Extractor, Mention, RunFolder, Sentence, TextPair, TokenIds, merge_subwords
-from bertattn.errors import AlignmentError, InputError, SelectionError, StorageError, ValidationError
+from bertattn.attribution import Contrastive, gradient_importance
+from bertattn.errors import (
+    AlignmentError,
+    BertattnError,
+    InputError,
+    SelectionError,
+    StorageError,
+    ValidationError,
+)
 from bertattn.extract import Excluded
 from bertattn.heads import score_coreference, score_relations
 from bertattn.interventions import ablate
@@ -963,3 +971,41 @@ def test_a_refilled_folder_is_seen_by_objects_that_read_it_before(kept: Path, tm
     RunFolder(kept).keep(extractor(), trees(9)[6:], shard_size=2)
     assert [a.annotation.id for a in run] == ["s6", "s7", "s8"]
     assert (len(run), run[2].annotation.id) == (3, "s8")
+
+
+def test_a_model_without_a_pooler_is_known_again(tmp_path: Path):
+    """Its pooler is random, and differs from process to process."""
+    from safetensors.torch import load_file, save_file
+
+    ext = extractor()
+    ext.model.save_pretrained(tmp_path / "model")
+    ext.tokenizer.save_pretrained(tmp_path / "model")
+    weights = tmp_path / "model" / "model.safetensors"
+    kept = {name: values for name, values in load_file(weights).items() if "pooler" not in name}
+    assert len(kept) < len(load_file(weights))
+    save_file(kept, weights, {"format": "pt"})
+    for _ in range(2):
+        torch.seed()
+        run = RunFolder(tmp_path / "run").keep(Extractor.from_pretrained(tmp_path / "model"), trees(2))
+        assert len(run) == 2
+
+
+def test_no_number_of_a_batch_or_shard_is_taken_on_trust(tmp_path: Path):
+    pairs = [TextPair("The cat sat.", "It ran.")] * 3
+    for options, message in (
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_size": "a"}, "batch_size"),
+        ({"shard_size": "x"}, "shard_size must be a whole number, at least 1, but is 'x'"),
+        ({"shard_size": 3, "batch_size": 2}, "shard_size 3 cuts a batch of 2 pairs, .* such as 2"),
+        ({"unit": "word"}, "gradients are of tokens"),
+    ):
+        with pytest.raises(BertattnError, match=message):
+            RunFolder(tmp_path).sum(extractor(), pairs, gradient_importance, objective=Contrastive(), **options)
+
+
+def test_who_writes_is_not_written_through_a_link(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "mine").write_text("mine", encoding="utf-8")
+    (tmp_path / "run" / ".writer").symlink_to(tmp_path / "mine")
+    RunFolder(tmp_path / "run").keep(extractor(), trees(1))
+    assert (tmp_path / "mine").read_text(encoding="utf-8") == "mine"

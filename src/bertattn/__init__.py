@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev0"
+__version__ = "0.1.0"
 
 _NAMES = {
     "AttentionTensor": "tensor",
@@ -26,6 +26,7 @@ _NAMES = {
     "drop_special": "alignment",
     "load": "storage",
     "merge_subwords": "alignment",
+    "one_pass": "results",
     "save": "storage",
     "summarize": "statistics",
     "windows": "windowing",
@@ -85,6 +86,7 @@ __all__ = [
     "interventions",
     "load",
     "merge_subwords",
+    "one_pass",
     "patterns",
     "probes",
     "readers",
@@ -133,6 +135,7 @@ if TYPE_CHECKING:
     from bertattn.errors import BertattnError
     from bertattn.extract import Extractor
     from bertattn.inputs import TextPair, TokenIds
+    from bertattn.results import one_pass
     from bertattn.statistics import Moments, summarize
     from bertattn.storage import RunFolder, load, save
     from bertattn.tensor import AttentionTensor, Axis

@@ -46,8 +46,7 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        if error.filename is not None:
-            error.filename = str(path)  # the temporary name would tell the caller nothing
+        error.filename = str(path)  # the temporary name would tell the caller nothing; of a full disk there is none
         raise
     finally:  # after Ctrl-C too
         temporary.unlink(missing_ok=True)
@@ -172,7 +171,8 @@ def unlabelled(document: Any, path: str | os.PathLike[str], parse: Callable[[Any
         return parse(document["value"])
     except StorageError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:  # bertattn's own errors among them
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        # bertattn's own errors among them
         raise StorageError(f"{path} is damaged: {type(error).__name__}: {error}; write it anew") from error
 
 

@@ -342,6 +342,8 @@ class Extractor:
                 f"{name!r} lacks {len(missing)} weights of {type(model).__name__}, such as {missing[0]}, which "
                 "would be random; is this the model's own checkpoint?"
             )
+        for key in report["missing_keys"]:  # of a pooler, on which no map hangs: random, it would tell runs apart
+            model.state_dict()[key].zero_()
         return cls(model.to(device).eval(), tokenizer, name=name, revision=revision)
 
     def __repr__(self) -> str:

@@ -52,9 +52,15 @@ class Manifest:
     def __post_init__(self) -> None:
         if self.value["kind"] not in ("maps", "sums"):
             raise ValueError(f"unknown kind {self.value['kind']!r}")
+        inputs, shard_size = self.value["inputs"]["count"], self.value["settings"]["shard_size"]
+        if not all(type(number) is int and number >= 1 for number in (inputs, shard_size)):
+            raise ValueError(f"{inputs!r} inputs in shards of {shard_size!r} are no whole numbers of at least 1")
+        digests = self.value["inputs"]["sha256"]
+        if len(digests) != -(-inputs // _HASHED_TOGETHER):  # a number of any size could be written, but not its hashes
+            raise ValueError(f"{len(digests)} hashes are not those of {inputs} inputs")
         object.__setattr__(self, "kind", self.value["kind"])
-        object.__setattr__(self, "inputs", int(self.value["inputs"]["count"]))
-        object.__setattr__(self, "shard_size", int(self.value["settings"]["shard_size"]))
+        object.__setattr__(self, "inputs", inputs)
+        object.__setattr__(self, "shard_size", shard_size)
 
     @property
     def shards(self) -> range:
@@ -111,20 +117,22 @@ def listed_inputs(ext: Extractor, inputs: Any, *, spacing: Any) -> list[Any]:
     return listed
 
 
-def checked_options(ext: Extractor, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of `ext.extract`, those that were not given too, each in one form only.
+def checked_options(extract: Callable[..., Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of `ext.extract` or `gradients`, those that were not given too, each in one form only.
 
     Raises:
         TypeError: an option that it does not have.
         InputError, SelectionError: a value that it does not take.
+        ValidationError, ModelError: as `gradients`.
     """
-    bound = inspect.signature(ext.extract).bind((), **options)
+    bound = inspect.signature(extract).bind((), **options)
     bound.apply_defaults()
-    complete = {name: value for name, value in bound.arguments.items() if name not in ("inputs", "progress")}
+    apart = ("inputs", "objective", "progress")
+    complete = {name: value for name, value in bound.arguments.items() if name not in apart}
     layers = complete["layers"]
     if isinstance(layers, Iterable) and not isinstance(layers, str):
         complete["layers"] = _arrays.plain(list(layers))
-    ext.extract((), **complete)
+    extract((), **complete)
     layers = _arrays.plain(complete["layers"])
     complete["layers"] = [layers] if isinstance(layers, int) else layers and sorted(set(layers))
     complete["batch_size"] = _arrays.plain(complete["batch_size"])
@@ -161,21 +169,26 @@ def _shown_value(value: Any) -> Any:
     return repr(value) if plain is value else plain
 
 
-def _described_model(ext: Extractor) -> dict[str, Any]:
+def weights_digest(model: Any) -> str:
+    """A hash of every tensor of the state dict, by name."""
     import torch
 
-    model: Any = ext.model
     digest = hashlib.sha256()
     for name, values in sorted(model.state_dict().items()):
         if torch.is_tensor(values):
             digest.update(f"{name} {values.dtype} {tuple(values.shape)}".encode())
             digest.update(values.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _described_model(ext: Extractor) -> dict[str, Any]:
+    model: Any = ext.model
     config = model.config.to_dict()
     source = dataclasses.asdict(ext._source)
     return {
         **{name: source[name] for name in ("model", "revision", "architecture", "dtype", "steps")},
         "device": model.device.type,
-        "sha256": digest.hexdigest(),
+        "sha256": weights_digest(model),
         "tokenizer_sha256": _tokenizer_digest(ext.tokenizer),
         "ablated": [[side, layer, sorted(heads)] for (side, layer), heads in sorted(ext._ablated.items(), key=str)],
         "config": {name: value for name, value in config.items() if name not in _BESIDE_THE_POINT},

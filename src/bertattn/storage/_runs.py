@@ -5,32 +5,32 @@ from __future__ import annotations
 import contextlib
 import copy
 import dataclasses
+import functools
 import hashlib
-import importlib
 import itertools
 import json
 import operator
 import os
 import platform
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
-import bertattn
 from bertattn import _arrays, _files
 from bertattn.alignment import merge_subwords
 from bertattn.errors import AlignmentError, BertattnError, SelectionError, StorageError, ValidationError
-from bertattn.results import Result
+from bertattn.results import OnePass, Result, named_state, of_named_state, one_pass
 from bertattn.storage import _manifest
 from bertattn.storage._manifest import Kind, Manifest
 from bertattn.storage._tensors import METADATA, assembled, checksum, described
 from bertattn.tensor import AttentionTensor
 
 if TYPE_CHECKING:
+    from bertattn.attribution.objectives import Objective
     from bertattn.extract import Excluded, Extractor, Input, Stream
 
 __all__: list[str] = []
@@ -46,6 +46,7 @@ _VERSION: Final = 1
 _MANIFEST: Final = "manifest.json"
 _LOCK, _WRITER = ".lock", ".writer"
 _ABOUT: Final = "about"
+_RESULT: Final = "result"
 _SUFFIX: Final[dict[Kind, str]] = {"maps": "safetensors", "sums": "json"}
 _RECORDS: Final = ("skipped", "truncated")
 # Of many changes the first few tell which kind of change it was.
@@ -97,6 +98,7 @@ class RunFolder:
         *,
         unit: Unit = "word",
         dtype: Literal["float16", "float32"] = "float16",
+        also: Callable[[Stream], Result] | None = None,
         shard_size: int = 256,
         progress: bool = False,
         **options: Any,
@@ -112,6 +114,8 @@ class RunFolder:
                 as they are.
             dtype: "float16" takes half the space of "float32" and keeps three digits of weights above 0.00006,
                 fewer of smaller ones.
+            also: a function whose sum is kept beside the maps, as `sum` keeps it, made in the same pass before the maps
+                are rounded to `dtype`; `result` gives it.
             shard_size: how many inputs make one file. No more is lost by a kill, and no more must fit in memory.
             progress: show a bar.
             options: as for `ext.extract`. With `on_error="skip"` inputs whose words cannot be found among their tokens
@@ -127,10 +131,24 @@ class RunFolder:
         """
         _one_of("dtype", dtype, ("float16", "float32"))
 
-        def make(stream: Stream, _: int) -> _Content:
-            return _maps_of(stream, dtype)
+        settings: dict[str, Any] = {"dtype": dtype}
+        if also is not None:
+            settings["function"] = _described_function(also)
 
-        self._fill("maps", ext, inputs, make, unit, shard_size, progress, options, {"dtype": dtype})
+        def make(stream: Stream, start: int) -> _Content:
+            if also is None:
+                return _maps_of(stream, dtype)
+            both = one_pass(
+                stream,
+                maps=functools.partial(_maps_of, dtype=dtype),
+                sum=functools.partial(_sum_of, start=start, function=also),
+            )
+            (head, arrays), (summed, _) = both["maps"], both["sum"]
+            result = json.dumps(summed["result"], allow_nan=False, separators=(",", ":")).encode()
+            arrays[_RESULT] = np.frombuffer(result, dtype=np.uint8)
+            return head | {_RESULT: hashlib.sha256(result).hexdigest()}, arrays
+
+        self._fill("maps", ext, inputs, make, unit, shard_size, progress, options, settings)
         return self
 
     def sum(
@@ -141,6 +159,7 @@ class RunFolder:
         /,
         *,
         unit: Unit = "token",
+        objective: Objective | None = None,
         shard_size: int = 256,
         progress: bool = False,
         **options: Any,
@@ -154,9 +173,12 @@ class RunFolder:
                 through `functools.partial`, which tells them: the folder is refused when they change.
             unit: "word" merges subwords before the function sees them. Then, with `on_error="skip"`, inputs whose words
                 cannot be found among their tokens are left out here: a function that finds none at all would raise.
-            shard_size: how many inputs make one file, and one result.
+            objective: what to differentiate by the maps; then the function has a stream of `attribution.Gradients`, as
+                `attribution.gradient_importance` takes it.
+            shard_size: how many inputs make one file, and one result. For `Contrastive` whole batches; they end where
+                the shard does, and one that has a single pair is refused.
             progress: show a bar.
-            options: as for `ext.extract`.
+            options: as for `ext.extract`, or `attribution.gradients`.
 
         Returns:
             The sum, the same as `function(ext.extract(inputs))` up to rounding; the numbers in its `skipped` and
@@ -165,8 +187,9 @@ class RunFolder:
         Raises:
             StorageError: the folder holds another run, or something else; or someone else is writing to it.
             OSError: the disk is full or may not be written; what is kept stays.
-            ValidationError: the function gives no result that adds, or no input gave a map.
-            InputError, TooLongError, AlignmentError, ModelError: as `ext.extract`.
+            ValidationError: the function gives no result that adds, no input gave a map, or with an objective words, or
+                a `shard_size` that cuts a batch of `Contrastive`.
+            InputError, TooLongError, AlignmentError, ModelError: as `ext.extract`, or `attribution.gradients`.
 
         Examples:
             >>> import functools, tempfile
@@ -178,38 +201,38 @@ class RunFolder:
             ...     RunFolder(Path(folder, "relations")).sum(ext, [tree, tree], score, shard_size=1)
             RelationScores(6 words of 2 sentences, 1 directions of 6 layers x 12 heads)
         """
-        if not callable(function):
-            raise ValidationError(
-                f"function must take a stream of maps and give a result, but is {type(function).__name__}; "
-                "such is bertattn.heads.score_relations"
-            )
 
         def make(stream: Stream, start: int) -> _Content:
             return _sum_of(stream, start, function)
 
-        settings = {"function": _manifest.described_function(function)}
-        self._fill("sums", ext, inputs, make, unit, shard_size, progress, options, settings)
+        settings = {"function": _described_function(function)}
+        if objective is None:
+            self._fill("sums", ext, inputs, make, unit, shard_size, progress, options, settings)
+        else:
+            self._differentiate(ext, inputs, make, objective, unit, shard_size, progress, options, settings)
         total: R = self.result()
         return total
 
     def result(self) -> Any:
-        """The sum that `sum` made, read from a complete folder: there is no need of a model.
+        """The sum that `sum` or `keep(also=)` made, read from a complete folder: there is no need of a model.
 
         Raises:
-            StorageError: a folder of maps, one that is not complete, a shard that is damaged, or a result of a class
-                that no imported module defines.
+            StorageError: a folder of maps alone, one that is not complete, a shard that is damaged, or a result of a
+                class that no imported module defines.
             ValidationError: no input gave a map.
         """
-        manifest = self._complete("sums")
+        manifest = self._known()
+        manifest = self._complete(manifest.kind if "function" in manifest.value["settings"] else "sums")
         totals: list[tuple[int, Any]] = []  # (how often it was added, sum), so that each is added to one of its size
         left_out: dict[str, list[tuple[int, str]]] = {name: [] for name in _RECORDS}
         for number in manifest.shards:
             head = self._head(manifest, number)
-            if head["result"] is None:
+            document = self._result_of(manifest, number, head)
+            if document is None:
                 for name in _RECORDS:
-                    left_out[name] += [(int(index), str(reason)) for index, reason in head[name]]
+                    left_out[name] += head[name]
                 continue
-            total, times = _parsed_result(head["result"], self._shard(manifest, number)), 0
+            total, times = of_named_state(document, self._shard(manifest, number)), 0
             while totals and totals[-1][0] == times:
                 total, times = totals.pop()[1] + total, times + 1
             totals.append((times, total))
@@ -352,13 +375,17 @@ class RunFolder:
                 raise ValueError("it names another manifest")
             if head["number"] != number:
                 raise ValueError(f"it is shard {head['number']}; was it renamed?")
+            for name in _RECORDS:
+                head[name] = [(int(index), str(reason)) for index, reason in head[name]]
+            for name in ("maps", _ABOUT) if manifest.kind == "maps" else (_RESULT,):
+                head[name]  # a KeyError
         return head
 
     def _heads_of(self, manifest: Manifest) -> tuple[dict[str, Any], ...]:
         """The heads of a complete folder, without its results."""
         if not self._heads:
             heads = (self._head(manifest, number) for number in manifest.shards)
-            self._heads = tuple({k: v for k, v in head.items() if k != "result"} for head in heads)
+            self._heads = tuple({k: v for k, v in head.items() if k != _RESULT} for head in heads)
         return self._heads
 
     def _excluded(self, name: str) -> tuple[Excluded, ...]:
@@ -378,6 +405,17 @@ class RunFolder:
             self._lines = number, about.splitlines()
         return self._lines[1]
 
+    def _result_of(self, manifest: Manifest, number: int, head: dict[str, Any]) -> dict[str, Any] | None:
+        """The sum of a shard; None where all its inputs were left out."""
+        result: dict[str, Any] | None = head[_RESULT]
+        if manifest.kind == "maps":
+            with _reading(self._shard(manifest, number)) as path, safe_open(path, "numpy") as file:
+                content = file.get_tensor(_RESULT).tobytes()
+                if hashlib.sha256(content).hexdigest() != head[_RESULT]:
+                    raise ValueError("its sum does not have the checksum that it names")
+                result = json.loads(content)
+        return result
+
     def _maps(self, manifest: Manifest) -> Iterator[AttentionTensor]:
         for number in manifest.shards:
             lines = self._lines_of(manifest, number)
@@ -390,6 +428,38 @@ class RunFolder:
 
     # Writing
 
+    def _differentiate(
+        self,
+        ext: Extractor,
+        inputs: Any,
+        make: Callable[[Stream, int], _Content],
+        objective: Objective,
+        unit: Unit,
+        shard_size: int,
+        progress: bool,
+        options: dict[str, Any],
+        settings: dict[str, Any],
+    ) -> None:
+        """Write the shards of gradients that are not there."""
+        from bertattn.attribution import Contrastive, gradients
+        from bertattn.attribution.objectives import shown
+
+        if unit == "word":
+            raise ValidationError('gradients are of tokens; leave unit="word" out with an objective')
+
+        def extract(ext: Extractor) -> Callable[..., Any]:
+            return functools.partial(gradients, ext, objective=objective)
+
+        # What does not fit is refused before the weights are hashed.
+        batch_size = _manifest.checked_options(extract(_checked_extractor(ext)), options)["batch_size"]
+        if isinstance(objective, Contrastive) and _checked_size(shard_size) % batch_size:
+            raise ValidationError(
+                f"shard_size {shard_size} cuts a batch of {batch_size} pairs, which Contrastive compares; give a "
+                f"multiple, such as {max(1, shard_size // batch_size) * batch_size}"
+            )
+        more = {"objective": shown(objective), "head_sha256": _manifest.weights_digest(ext._whole)}
+        self._fill("sums", ext, inputs, make, unit, shard_size, progress, options, settings | more, extract)
+
     def _fill(
         self,
         kind: Kind,
@@ -401,19 +471,12 @@ class RunFolder:
         progress: bool,
         options: dict[str, Any],
         settings: dict[str, Any],
+        extract: Callable[[Extractor], Callable[..., Any]] = operator.attrgetter("extract"),
     ) -> None:
         """Write the shards that are not there; `make` has the stream of one, and the number of its first input."""
-        from bertattn.extract import Extractor
-
-        if not isinstance(ext, Extractor):
-            raise ValidationError(
-                f"ext must be a bertattn.Extractor, but is {type(ext).__name__}; make one: Extractor(model, tokenizer)"
-            )
+        ext, shard_size = _checked_extractor(ext), _checked_size(shard_size)
         _one_of("unit", unit, ("token", "word"))
-        shard_size = _arrays.plain(shard_size)
-        if type(shard_size) is not int or shard_size < 1:
-            raise ValidationError(f"shard_size must be a whole number, at least 1, but is {shard_size!r}")
-        options = _manifest.checked_options(ext, options)
+        options = _manifest.checked_options(extract(ext), options)
         listed = _manifest.listed_inputs(ext, inputs, spacing=options["spacing"])
         settings = {"unit": unit, "shard_size": shard_size, **settings}
         value = _manifest.described_run(kind, ext, listed, options, settings)
@@ -424,7 +487,7 @@ class RunFolder:
         with self._writing():
             if not self._holds(value):
                 document = _files.labelled(value, kind=_KIND, version=_VERSION)
-                _written(self.path / _MANIFEST, json.dumps(document, indent=1) + "\n")
+                _files.write_whole(self.path / _MANIFEST, json.dumps(document, indent=1) + "\n")
             manifest = self._known()
             missing = self._missing(manifest)
             spans = [manifest.span(number) for number in missing]
@@ -432,10 +495,11 @@ class RunFolder:
             with tqdm(total=len(listed), initial=done, disable=not progress, unit="input", desc=kind) as bar:
                 for number, (start, end) in zip(missing, spans, strict=True):
                     try:
-                        stream = _stream(ext, listed[start:end], options, unit, bar.update)
+                        items = extract(_as_new(ext))(listed[start:end], **options)
+                        stream = _stream(items, end - start, options, unit, bar.update)
                         content, arrays = make(stream, start)
                         head = {"manifest": manifest.digest, "number": number} | _left_out(stream, start) | content
-                        _written(self._shard(manifest, number), _shard_file(head, arrays))
+                        _files.write_whole(self._shard(manifest, number), _shard_file(head, arrays))
                     except BaseException as error:
                         _renumber(error, start)
                         error.add_note(
@@ -497,7 +561,7 @@ class RunFolder:
             ) from None
         try:
             with contextlib.suppress(OSError):  # it only makes a message better
-                writer.write_text(f"process {os.getpid()} on {platform.node()}", encoding="utf-8")
+                _files.write_whole(writer, f"process {os.getpid()} on {platform.node()}")
             for torn in self.path.glob(".*.partial"):  # of a process that was killed
                 torn.unlink()
             yield
@@ -507,18 +571,16 @@ class RunFolder:
             lock.release()
 
 
-def _stream(
-    ext: Extractor, inputs: Sequence[Any], options: dict[str, Any], unit: Unit, advance: Callable[[], object]
-) -> Stream:
-    """The maps of a shard, of words if asked for."""
+def _stream(stream: Any, inputs: int, options: dict[str, Any], unit: Unit, advance: Callable[[int], object]) -> Stream:
+    """The maps (or gradients) of a shard, of words if asked for."""
     from bertattn.extract import Excluded, Stream
 
-    stream = _as_new(ext).extract(inputs, **options)
+    each = max(1, operator.length_hint(stream) // inputs)  # of an input: Contrastive gives two for each pair
     unaligned: set[int] = set()
 
     def maps() -> Iterator[AttentionTensor]:
         for number, attention in enumerate(stream):
-            advance()
+            advance(number % each == 0)
             try:
                 words = merge_subwords(attention) if unit == "word" else attention
             except AlignmentError as error:
@@ -532,7 +594,7 @@ def _stream(
             else:
                 yield words
 
-    return Stream(maps(), stream.skipped, stream.truncated, len(inputs))
+    return Stream(maps(), stream.skipped, stream.truncated, operator.length_hint(stream))
 
 
 def _as_new(ext: Extractor) -> Extractor:
@@ -557,6 +619,32 @@ def _maps_of(stream: Stream, dtype: str) -> _Content:
     return {"maps": len(lines), _ABOUT: hashlib.sha256(about).hexdigest()}, arrays
 
 
+def _checked_extractor(ext: object) -> Extractor:
+    from bertattn.extract import Extractor
+
+    if not isinstance(ext, Extractor):
+        raise ValidationError(
+            f"ext must be a bertattn.Extractor, but is {type(ext).__name__}; make one: Extractor(model, tokenizer)"
+        )
+    return ext
+
+
+def _checked_size(shard_size: object) -> int:
+    size = _arrays.plain(shard_size)
+    if type(size) is not int or size < 1:
+        raise ValidationError(f"shard_size must be a whole number, at least 1, but is {shard_size!r}")
+    return size
+
+
+def _described_function(function: object) -> dict[str, Any]:
+    if not callable(function):
+        raise ValidationError(
+            f"function must take a stream of maps and give a result, but is {type(function).__name__}; "
+            "such is bertattn.heads.score_relations"
+        )
+    return _manifest.described_function(function)
+
+
 def _sum_of(stream: Stream, start: int, function: Callable[[Stream], Result]) -> _Content:
     from bertattn.extract import Stream
 
@@ -565,17 +653,16 @@ def _sum_of(stream: Stream, start: int, function: Callable[[Stream], Result]) ->
         return {"result": None}, None
     maps = itertools.chain([first], stream)
     result = function(Stream(maps, stream.skipped, stream.truncated, operator.length_hint(stream) + 1))
-    kind = type(result)
-    if not isinstance(result, Result) or not hasattr(kind, "__add__"):
-        raise ValidationError(
-            f"function must give a result that adds, as heads.score_relations and statistics.summarize do, but gave "
-            f"a {kind.__name__}"
-        )
+    for one in (result, *(result.parts.values() if isinstance(result, OnePass) else ())):
+        if not isinstance(one, Result) or not hasattr(type(one), "__add__"):
+            raise ValidationError(
+                f"function must give a result that adds, as heads.score_relations and statistics.summarize do, but "
+                f"gave a {type(one).__name__}"
+            )
     for _ in stream:  # of a function that stops early, what was left out must be known all the same
         pass
     result = _with_records(result, lambda _, records: tuple((index + start, why) for index, why in records))
-    document = _files.labelled(result._state(), kind=kind.__qualname__, version=kind._schema)
-    return {"result": document | {"module": kind.__module__}}, None
+    return {"result": named_state(result)}, None
 
 
 def _left_out(stream: Stream, start: int) -> dict[str, Any]:
@@ -585,22 +672,10 @@ def _left_out(stream: Stream, start: int) -> dict[str, Any]:
 
 def _with_records(result: Any, change: Callable[[str, Any], Any]) -> Any:
     """A result with other lists of what was left out, of those that it has."""
+    if isinstance(result, OnePass):
+        return OnePass({name: _with_records(part, change) for name, part in result.parts.items()})
     names = {field.name for field in dataclasses.fields(result)} & set(_RECORDS)
     return dataclasses.replace(result, **{name: change(name, getattr(result, name)) for name in sorted(names)})
-
-
-def _parsed_result(document: dict[str, Any], path: Path) -> Any:
-    """The result that a shard holds, of the class that it names."""
-    module, name = document["module"], document["kind"]
-    package, _, rest = module.partition(".")
-    if package == "bertattn" and (part := rest.partition(".")[0]) in bertattn._MODULES:
-        importlib.import_module(f"bertattn.{part}")
-    kinds = [Result]
-    for kind in kinds:
-        kinds += kind.__subclasses__()
-        if (kind.__module__, kind.__qualname__) == (module, name):
-            return _files.unlabelled(document, path, kind._from_state, kind=name, version=kind._schema)
-    raise StorageError(f"{path} holds a {name} of {module}, which is not imported; import {module} first")
 
 
 @contextlib.contextmanager
@@ -642,15 +717,6 @@ def _shard_file(head: dict[str, Any], arrays: dict[str, _arrays.Numpy] | None) -
 
     content: bytes = save(arrays, {METADATA: text})
     return content
-
-
-def _written(path: Path, content: str | bytes) -> None:
-    try:
-        _files.write_whole(path, content)
-    except OSError as error:
-        if error.filename is None:  # a full disk is noticed while writing, where the system names no file
-            error.filename = str(path)
-        raise
 
 
 def _renumber(error: BaseException, start: int) -> None:

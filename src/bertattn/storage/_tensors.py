@@ -86,14 +86,15 @@ def load(path: str | os.PathLike[str], /, *, device: str | None = None) -> Atten
         raise StorageError(f"{path} is torn or no safetensors file ({error}); copy or write it anew") from error
 
     def parse(description: Mapping[str, Any]) -> AttentionTensor:
-        weights = _read_weights(content, description, path)
-        if device is not None:
-            if not _arrays.is_torch(weights):
-                raise StorageError(f"{path} holds NumPy weights, which have no device; leave device={device!r} out")
-            weights = weights.to(device)
-        return assembled(description, weights)
+        return assembled(description, _read_weights(content, description, path))
 
-    return _files.unlabelled(document, path, parse, kind=_KIND, version=_VERSION)
+    attention = _files.unlabelled(document, path, parse, kind=_KIND, version=_VERSION)
+    if device is None:
+        return attention
+    weights: Any = attention.weights
+    if not _arrays.is_torch(weights):
+        raise StorageError(f"{path} holds NumPy weights, which have no device; leave device={device!r} out")
+    return attention._with(weights=weights.to(device))
 
 
 def _kind_of_json(content: bytes) -> str | None:
@@ -196,6 +197,12 @@ def assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
     queries = Axis(**description["queries"])
     keys = queries if description["keys"] is None else Axis(**description["keys"])
     layers, heads = tuple(description["layers"]), tuple(description["heads"])
+    for name, numbers in (("layers", layers), ("heads", heads)):
+        if not all(type(number) is int and number >= 0 for number in numbers) or len(set(numbers)) < len(numbers):
+            raise ValueError(f"{name} are {list(numbers)!r:.60}, not different numbers counted from 0")
+    measure = description["measure"]
+    if not isinstance(measure, str) or not measure:
+        raise ValueError(f"measure is {measure!r:.60}, no name of what the numbers are")
     sizes = [len(part) for part in (layers, heads, queries, keys)]
     if sizes != list(weights.shape):
         raise ValueError(f"the header describes {' x '.join(map(str, sizes))} weights")
@@ -207,7 +214,7 @@ def assembled(description: Mapping[str, Any], weights: Any) -> AttentionTensor:
         keys=keys,
         layers=layers,
         heads=heads,
-        measure=description["measure"],
+        measure=measure,
         normalized=description["normalized"],
         annotation=annotation_from_dict(description["annotation"]),
         source=None if source is None else Source(**source),
