@@ -703,3 +703,27 @@ class TestLoading:
             ba.Extractor.from_pretrained(tmp_path, head="masked_lm", device="cpu")
         with pytest.raises(ModelError, match="head must be 'masked_lm'"):
             ba.Extractor.from_pretrained(tmp_path, head="lm", device="cpu")  # type: ignore[arg-type]
+
+
+def test_a_pair_is_one_observation(plain: ba.Extractor) -> None:
+    pairs = [
+        ba.TextPair("The cat sat.", "It ran."),
+        ba.TextPair("Snow falls.", "A dog, red."),
+        ba.TextPair("A mat.", "Red."),
+    ]
+    found = list(attribution.gradients(plain, pairs, objective=Contrastive(), batch_size=3))
+    assert [one.passage for one in found] == [0, 1] * 3
+    summary = attribution.gradient_importance(iter(found))
+    assert (summary.sequences, summary.queries) == (3, sum(len(one.gradient.queries) for one in found))
+    for name in ("gradient/unmasked/sum_queries/all", "gradient/punctuation/sum_queries/all"):
+        values = np.array(
+            [attribution.importance(one)[name].numpy() for one in found]
+        )  # of the last passage's commas: none, NaN
+        means = np.nanmean(values.reshape(3, 2, *values.shape[1:]), axis=1)
+        np.testing.assert_allclose(summary.mean(name), means.mean(0), rtol=1e-12)
+        np.testing.assert_allclose(summary.standard_error(name), means.std(0, ddof=1) / np.sqrt(3), rtol=1e-9)
+    alone = attribution.gradient_importance(
+        [found[1], found[2], found[4], found[5]]
+    )  # of two pairs one passage is missing
+    assert alone.sequences == 3
+    assert [one.passage for one in attribution.gradients(plain, ["Snow."], objective=norm_of_first)] == [None]

@@ -98,7 +98,7 @@ def test_margin_is_in_standard_errors() -> None:
     assert behaviors.margins["sep"][0] == pytest.approx(2.5)
     assert behaviors.margins["next"][0] == pytest.approx(-2.0)
     record = behaviors.to_records()[0]
-    assert (record["head"], record["layer"], record["label"]) == ("1-1", 1, "sep")
+    assert (record["layer"], record["head"], record["name"], record["label"]) == (1, 1, "1-1", "sep")
     assert (record["value"], record["margin"]) == (pytest.approx(0.85), pytest.approx(2.5))
     assert (record["sep"], record["next"], record["next_margin"]) == (True, False, pytest.approx(-2.0))
 
@@ -155,6 +155,28 @@ def test_a_relation_may_have_to_beat_it_by_standard_errors_too() -> None:
     assert behaviors.margins["det"][2] == pytest.approx(0.35 / (22 / 24 * 2 / 24 / 24) ** 0.5)
 
 
+def test_a_relation_of_one_sentence_has_no_interval_but_a_label() -> None:
+    alone = row("obj", "1-2", 1.0, 0.55, low=math.nan, high=math.nan, count=43, sentences=1)
+    behaviors = label_behaviors(surface(2), relations=BestHeads((alone,)))
+    assert behaviors.labels == (None, "obj")
+    margin = 0.35 / (45 / 47 * 2 / 47 / 47) ** 0.5
+    assert behaviors.margins["obj"][1] == pytest.approx(margin)
+    for needed, label in ((margin - 0.01, "obj"), (margin + 0.01, None)):
+        assert label_behaviors(surface(2), relations=BestHeads((alone,)), min_margin=needed).labels == (None, label)
+
+
+@pytest.mark.parametrize("documents", [1, 6])
+def test_coreference_of_one_document_or_of_documents_that_agree_has_a_margin(documents: int) -> None:
+    table = coreference_table(score_coreference(windows(documents)))
+    found = table.row("head")
+    assert (found.accuracy, found.high > found.low) == (1.0, False)
+    assert math.isnan(found.low) == (documents == 1)
+    behaviors = label_behaviors(surface(), coreference=table)
+    assert behaviors.labels == ("coreference",)
+    share = (found.count + 2) / (found.count + 4)
+    assert behaviors.margins["coreference"][0] == pytest.approx(0.9 / (share * (1 - share) / (found.count + 4)) ** 0.5)
+
+
 def test_of_several_relations_of_a_head_the_clearest_is_its_label() -> None:
     best = BestHeads((row("obj", "1-1", 0.9, 0.2), row("det", "1-1", 0.95, 0.5)))
     behaviors = label_behaviors(surface(sep=0.9), relations=best)
@@ -188,6 +210,17 @@ def test_relation_scores_are_held_out_where_there_are_enough(count: int, documen
     assert behaviors.picked_on == {"obj": picked_on}
     assert behaviors.values["obj"][1] == 1.0
     assert label_behaviors(surface(2), relations=scores).labels == (None, None)  # fewer than 100 words
+
+
+def test_a_relation_of_one_fold_alone_is_judged_by_the_words_it_was_picked_on() -> None:
+    """Words of one document, at two offsets: no fixed one finds all, and no other fold has any to pick by."""
+    rare = Sentence(["a", "b", "c"], governors=[2, 0, 2], relations=["expl", "root", "expl"], document="rare")
+    weights = np.stack([np.full((3, 3), 1 / 3), np.eye(3)[[1, 0, 1]]])[None]
+    document = [AttentionTensor(weights, Axis(rare.words, word_ids=[0, 1, 2]), annotation=rare)] * 2
+    scores = score_relations([*treebank(6), *document])
+    behaviors = label_behaviors(surface(2), relations=scores, min_count=1)
+    assert behaviors.picked_on == {"obj": "other folds", "expl": "the same words"}
+    assert behaviors.values["expl"][1] == 1.0
 
 
 def windows(count: int, *, near: bool = False) -> list[AttentionTensor]:
@@ -234,7 +267,8 @@ def test_heads_are_named_by_the_numbers_of_the_summary() -> None:
     assert behaviors.names == ("5-1", "5-10", "8-1", "8-10")
     assert behaviors.layers == (4, 4, 7, 7)
     assert behaviors.labels == (None, None, None, "dobj")
-    assert [record["layer"] for record in behaviors.to_records()] == [5, 5, 8, 8]
+    rows = [(record["layer"], record["head"]) for record in behaviors.to_records()]
+    assert rows == [(5, 1), (5, 10), (8, 1), (8, 10)]
 
 
 def test_of_real_surface_patterns(tmp_path: Path) -> None:

@@ -180,12 +180,14 @@ def test_from_head_distances() -> None:
     assert found.layers == (0, 0, 0, 1, 1, 1)
     record = found.to_records()[4]
     assert record == {
-        "head": "2-2",
         "layer": 2,
+        "head": 2,
+        "name": "2-2",
         "cluster": found.labels[4],
         "silhouette": found.silhouettes[4],
     }
-    assert cluster_heads(distances.matrix(), clusters=2).to_records()[0]["layer"] is None
+    record = cluster_heads(distances.matrix(), clusters=2).to_records()[0]
+    assert (record["layer"], record["head"], record["name"]) == (None, None, "1")
 
 
 def test_saved_and_loaded(tmp_path) -> None:

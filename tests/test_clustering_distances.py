@@ -98,7 +98,7 @@ class TestHeadDistances:
         distances = head_distances(corpus, weighting="sequence")
         assert distances.matrix()[1, 4] == pytest.approx(values.mean())
         assert distances.standard_error()[1, 4] == pytest.approx(values.std(ddof=1) / 2)
-        low, high = distances.interval(0.95)
+        low, high = distances.interval(level=0.95)
         reach = 3.182446305 * values.std(ddof=1) / 2
         assert (low[4, 1], high[4, 1]) == pytest.approx((values.mean() - reach, values.mean() + reach))
         assert low[2, 2] == high[2, 2] == 0
@@ -136,7 +136,7 @@ class TestHeadDistances:
         assert np.isnan(matrix[5, :5]).all()
         assert matrix[5, 5] == 0
         record = distances.to_records()[0]
-        assert (record["head"], record["other"], record["count"], record["missing"]) == ("1-1", "1-2", 1, 1)
+        assert (record["name_a"], record["name_b"], record["count"], record["missing"]) == ("1-1", "1-2", 1, 1)
         assert distances.nearest("2-3") == []
         assert all(near.name != "2-3" for near in distances.nearest("1-1", k=9))
 
@@ -324,7 +324,7 @@ class TestReading:
     @pytest.mark.parametrize("level", ["a", None, 1, 95, [0.95]])
     def test_the_level_of_an_interval_is_a_probability(self, corpus, level):
         with pytest.raises(ValidationError, match=r"level is a probability between 0 and 1, such as 0.95, but is"):
-            head_distances(corpus).interval(level)
+            head_distances(corpus).interval(level=level)
 
     def test_select(self, corpus):
         distances = head_distances(corpus)
@@ -351,8 +351,12 @@ class TestReading:
         distances = head_distances(corpus)
         records = distances.to_records()
         assert len(records) == 15
-        assert list(records[0]) == ["head", "other", "mean", "standard_error", "low", "high", "count", "missing"]
-        row = next(r for r in records if (r["head"], r["other"]) == ("1-2", "2-2"))
+        assert list(records[0]) == [
+            *("layer_a", "head_a", "name_a", "layer_b", "head_b", "name_b"),
+            *("mean", "standard_error", "low", "high", "count", "missing"),
+        ]
+        row = next(r for r in records if (r["name_a"], r["name_b"]) == ("1-2", "2-2"))
+        assert [row[name] for name in ("layer_a", "head_a", "layer_b", "head_b")] == [1, 2, 2, 2]
         assert row["mean"] == distances.matrix()[1, 4]
         assert row["standard_error"] == distances.standard_error()[1, 4]
         assert (row["low"], row["high"]) == tuple(bound[1, 4] for bound in distances.interval())

@@ -65,7 +65,7 @@ def test_more_dimensions_than_the_heads_span_are_zero(plane) -> None:
     found = embed_heads(between(plane[:3]), method="classical", dimensions=5)
     assert found.coordinates.shape == (3, 5)
     np.testing.assert_allclose(found.coordinates[:, 2:], 0.0, atol=1e-7)
-    assert list(found.to_records()[0]) == ["head", "layer", "x", "y", "z", "dimension_4", "dimension_5"]
+    assert list(found.to_records()[0]) == ["layer", "head", "name", "x", "y", "z", "dimension_4", "dimension_5"]
 
 
 def test_metric_is_the_released_call(plane) -> None:
@@ -191,7 +191,8 @@ def test_names_and_layers_come_from_the_distances_or_the_shape() -> None:
     known = embed_heads(head_distances([a]).select(layers=[1]), method="classical")
     assert known.names == ("2-1", "2-2", "2-3")
     assert known.layers == (1, 1, 1)
-    assert [(r["head"], r["layer"]) for r in known.to_records()] == [("2-1", 2), ("2-2", 2), ("2-3", 2)]
+    rows = [(r["layer"], r["head"], r["name"]) for r in known.to_records()]
+    assert rows == [(2, 1, "2-1"), (2, 2, "2-2"), (2, 3, "2-3")]
     named = embed_heads(pairwise_js(a), method="classical", shape=(2, 3))
     assert named == embed_heads(head_distances([a]), method="classical")
     assert (named.names[3], named.layers) == ("2-1", (0, 0, 0, 1, 1, 1))

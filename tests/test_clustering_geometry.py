@@ -82,14 +82,14 @@ def test_the_p_of_closeness_is_that_of_all_permutations(seed) -> None:
     exact = (null >= statistic(distances, layers) - 1e-12).mean()
     found = layer_closeness(distances, shape=(3, 2), permutations=9999)
     assert found.difference == pytest.approx(statistic(distances, layers))
-    assert found.p_value == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 9999) + 1e-4)
+    assert found.p == pytest.approx(exact, abs=5 * np.sqrt(exact * (1 - exact) / 9999) + 1e-4)
 
 
 def test_close_layers_have_the_smallest_p_there_is_and_far_ones_the_largest() -> None:
     close = np.repeat(10 * points(4, 0), 5, axis=0) + points(20, 1)
-    assert layer_closeness(between(close), shape=(4, 5), permutations=199).p_value == 1 / 200
+    assert layer_closeness(between(close), shape=(4, 5), permutations=199).p == 1 / 200
     mixed = np.tile(10 * points(5, 0), (4, 1)) + points(20, 1)
-    assert layer_closeness(between(mixed), shape=(4, 5), permutations=199).p_value == 1
+    assert layer_closeness(between(mixed), shape=(4, 5), permutations=199).p == 1
 
 
 def uniform(values: np.ndarray) -> bool:
@@ -103,7 +103,7 @@ def test_p_is_uniform_under_the_null() -> None:
     for seed in range(200):
         distances = between(points(12, seed))
         other = between(points(12, 1000 + seed))
-        closeness.append(layer_closeness(distances, shape=(3, 4), permutations=199, seed=seed).p_value)
+        closeness.append(layer_closeness(distances, shape=(3, 4), permutations=199, seed=seed).p)
         both = compare_geometries(distances, other, permutations=199, seed=seed)
         disparity.append(both.disparity_p)
         mantel.append(both.mantel_p)
@@ -116,7 +116,7 @@ def test_p_is_uniform_under_the_null() -> None:
 def test_layers_with_one_head_and_layers_all_alike() -> None:
     distances = distances_of(np.random.default_rng(0).dirichlet(np.ones(4), size=(3, 2, 4)))
     alike = layer_closeness(np.zeros((4, 4)), shape=(2, 2), permutations=99)
-    assert (alike.within, alike.between, alike.p_value) == (0, 0, 1)
+    assert (alike.within, alike.between, alike.p) == (0, 0, 1)
     assert np.isnan(alike.ratio)
     with pytest.raises(ValidationError) as error:
         layer_closeness(distances.select(heads=[0]))
@@ -144,7 +144,7 @@ def test_heads_equally_far_apart_have_no_close_layers(distance, shape) -> None:
     """Every permutation gives the same difference; rounding must not decide."""
     heads = shape[0] * shape[1]
     found = layer_closeness(distance * (1 - np.eye(heads)), shape=shape, permutations=99)
-    assert found.p_value == 1
+    assert found.p == 1
     assert found.difference == pytest.approx(0, abs=1e-12 * distance)
 
 
@@ -193,12 +193,18 @@ def test_the_head_that_moved_is_named() -> None:
     after = before.copy()
     after[7] += [0.0, 4.0]
     found = compare_geometries(between(before), between(after), sqrt=False, shape=(3, 4), permutations=9)
-    assert found.moved(1) == [("2-4", found.residuals[7])]
-    ranked = found.moved(12)
+    assert found.moved(k=1) == [("2-4", found.residuals[7])]
+    ranked = found.moved(k=12)
     assert [r for _, r in ranked] == sorted(found.residuals, reverse=True)
-    assert found.to_records()[7] == {"head": "2-4", "layer": 2, "other": "2-4", "residual": found.residuals[7]}
+    assert found.to_records()[7] == {
+        "layer": 2,
+        "head": 4,
+        "name": "2-4",
+        "other_name": "2-4",
+        "residual": found.residuals[7],
+    }
     with pytest.raises(ValidationError, match=r"^k must be a whole number from 1, but is 0$"):
-        found.moved(0)
+        found.moved(k=0)
 
 
 def test_the_order_of_the_heads_does_not_matter() -> None:
@@ -217,7 +223,7 @@ def test_the_seed_alone_decides_and_blocks_do_not(monkeypatch) -> None:
 
     def p_values(seed: int) -> list[float]:
         both = compare_geometries(a, b, permutations=500, seed=seed)
-        return [layer_closeness(a, shape=(3, 3), permutations=500, seed=seed).p_value, both.disparity_p, both.mantel_p]
+        return [layer_closeness(a, shape=(3, 3), permutations=500, seed=seed).p, both.disparity_p, both.mantel_p]
 
     one = p_values(0)
     assert p_values(0) == one
@@ -235,9 +241,10 @@ def test_names_and_models_are_told() -> None:
     other = compare_geometries(ours, theirs.matrix(), permutations=9)
     assert (other.paired_by, other.models) == ("order", ("one", None))
     assert other.to_records()[3] == {
-        "head": "2-1",
         "layer": 2,
-        "other": "4",
+        "head": 1,
+        "name": "2-1",
+        "other_name": "4",
         "residual": pytest.approx(found.residuals[3]),
     }
     assert "6 heads paired by order" in repr(other)

@@ -433,7 +433,7 @@ def test_the_closeness_of_layers_agrees_with_all_permutations(shape, seed):
     layers = [i // shape[1] for i in range(len(d))]
     found = layer_closeness(d, shape=shape, permutations=1999)
     assert found.difference == pytest.approx(reference.layer_gap(d, layers), abs=1e-12)
-    assert near_exact(found.p_value, reference.layer_gap_p(d, layers), 1999)
+    assert near_exact(found.p, reference.layer_gap_p(d, layers), 1999)
 
 
 @pytest.mark.parametrize("sqrt", [False, True])

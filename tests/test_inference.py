@@ -144,9 +144,27 @@ def test_simultaneous_intervals_are_wider_and_symmetric() -> None:
     alone, together = bootstrap_ci(c, n), bootstrap_ci(c, n, simultaneous=True)
     assert ((together.high - together.low) > (alone.high - alone.low)).all()
     assert np.allclose(together.high - together.estimate, together.estimate - together.low)
-    reach = (together.high - together.estimate) / together.standard_error
+    residual = c - together.estimate * n
+    reach = (together.high - together.estimate) / (np.sqrt((residual**2).sum(0) * 100 / 99) / n.sum(0))
     assert np.allclose(reach, reach[0])
     assert 2.9 < reach[0] < 3.8  # of 50 independent normals it is 3.28
+
+
+def test_each_replicate_is_measured_by_its_own_spread() -> None:
+    """0, 0, 0 and 4: mean 1, spread sqrt(9 + 3) / 4. Replicates by how often 4 was drawn, with their distances:
+
+    once (42 %) 0; twice (21 %) 1 / (sqrt(4 * 2^2) / 4) = 1; never (32 %) 1 / spread, for it has none of its own.
+    """
+    spread = 12**0.5 / 4
+    for level, reach in ((0.3, 0.0), (0.5, spread), (0.55, spread), (0.8, 1.0)):
+        ci = bootstrap_ci([0, 0, 0, 4], simultaneous=True, level=level)
+        assert (float(ci.low), float(ci.high)) == pytest.approx((1 - reach, 1 + reach)), level
+
+
+def test_one_replicate_has_no_standard_error_but_an_interval() -> None:
+    ci = bootstrap_ci([0, 1, 5, 2], simultaneous=True, resamples=1)
+    assert np.isnan(ci.standard_error)
+    assert ci.low <= ci.estimate <= ci.high
 
 
 # Sign flips
@@ -417,7 +435,9 @@ def test_the_size_of_blocks_changes_nothing(monkeypatch) -> None:
         yield bootstrap_ci(c, n, resamples=101)
         yield bootstrap_ci(c, n, resamples=101, method="bca")
         yield bootstrap_ci(c, n, resamples=101, simultaneous=True)
-        yield bootstrap_ci(scipy.sparse.csr_array(c), scipy.sparse.csr_array(n), resamples=101)
+        for simultaneous in (False, True):
+            sparse = scipy.sparse.csr_array(c), scipy.sparse.csr_array(n)
+            yield bootstrap_ci(*sparse, resamples=101, simultaneous=simultaneous)
         yield paired_permutation_test(d, n, resamples=101)
         yield paired_permutation_test(d[:9], n[:9])
         for step_down in (False, True):
@@ -517,8 +537,21 @@ def test_simultaneous_intervals_cover_all_truths_together() -> None:
         single = bootstrap_ci(d, resamples=499, seed=corpus)
         covered += ((ci.low <= 0) & (ci.high >= 0)).all()
         alone += ((single.low <= 0) & (single.high >= 0)).all()
-    assert 0.88 < covered / 200 < 0.985
+    assert 0.91 < covered / 200 < 0.985
     assert alone / 200 < 0.7
+
+
+@pytest.mark.parametrize(("units", "heads", "least"), [(16, 72, 0.95), (20, 40, 0.95), (60, 40, 0.9)])
+def test_simultaneous_intervals_cover_with_few_units_too(units, heads, least) -> None:
+    """300 corpora of heads that find the same sentences easy, each with an accuracy of 0.5."""
+    rng = np.random.default_rng(units)
+    covered = 0
+    for corpus in range(300):
+        ease = 0.2 + 0.4 * rng.random((units, 1)) + 0.2 * rng.random((units, heads))
+        words = 1 + rng.poisson(3, size=(units, 1))
+        ci = bootstrap_ci(rng.binomial(words, ease), words, simultaneous=True, resamples=499, seed=corpus)
+        covered += ((ci.low <= 0.5) & (ci.high >= 0.5)).all()
+    assert covered / 300 >= least
 
 
 def test_the_best_of_many_heads_is_inflated_on_the_data_it_was_chosen_on() -> None:

@@ -216,9 +216,13 @@ def bootstrap_ci(
     difference of their correct counts and the same totals: what both have in common then cancels, as it should.
 
     "percentile" takes the quantiles of the replicates (Efron and Tibshirani 1993); "bca" moves them for bias and
-    skewness, with the acceleration sum u^3 / (6 (sum u^2)^1.5) of u[s] = c[s] - ratio n[s] (Efron 1987). With
-    `simultaneous` the intervals hold all together: ratio -/+ q se, where se is the standard deviation of the replicates
-    and q the quantile, at `level`, of the largest |replicate - ratio| / se among the cells.
+    skewness, with the acceleration sum u^3 / (6 (sum u^2)^1.5) of u[s] = c[s] - ratio n[s] (Efron 1987). Where all
+    units agree both have no width: [1, 1] says that, and not that the truth is 1.
+
+    With `simultaneous` the intervals hold all together: ratio -/+ q se, where se = sqrt(sum u^2) / sum n and q is the
+    quantile, at `level`, of the largest |replicate - ratio| / se* among the cells, se* being the se of the units drawn
+    (bootstrap-t: Efron and Tibshirani 1993, section 12.5; of a maximum: Romano and Wolf 2005). Where these all agree se
+    stands in for se*. Cells with data in few units make the intervals of all wider.
 
     An interval for the best of many cells is only right if the cell was chosen on other data.
 
@@ -258,28 +262,30 @@ def bootstrap_ci(
     resamples, seed = _count("resamples", resamples, 1), _count("seed", seed, 0)
     ratios = _ratios(numerators, denominators, "numerators")
     estimate, with_data = ratios.of(), ratios.units_with_data()
-    width = max(1, _BLOCK // resamples)
+    # Simultaneous intervals take more arrays at once.
+    width = max(1, _BLOCK // (2 * max(resamples, ratios.units) if simultaneous else resamples))
     blocks = [slice(start, start + width) for start in range(0, len(estimate), width)]
-    low, high, error = (np.full(len(estimate), np.nan) for _ in range(3))
+    low, high, error, spread = (np.full(len(estimate), np.nan) for _ in range(4))
     empty = np.zeros(len(estimate), dtype=np.int64)
     furthest = np.zeros(resamples)
     for block in blocks:
         replicates = np.empty((len(estimate[block]), resamples))
+        if simultaneous:
+            residuals, spread[block] = ratios.residuals(block)
         for first, weights in _weights(ratios.units, resamples, seed):
-            replicates[:, first : first + len(weights)] = ratios.of(weights, block).T
+            part = slice(first, first + len(weights))
+            replicates[:, part] = ratios.of(weights, block).T
+            if simultaneous:
+                furthest[part] = np.fmax(furthest[part], ratios.furthest(weights, block, residuals, spread[block]))
         empty[block] = np.isnan(replicates).sum(1)
         replicates[with_data[block] < 2] = np.nan
         error[block] = _standard_deviation(replicates)
-        if simultaneous:
-            moving = error[block] > 0
-            distance = np.abs(replicates[moving] - estimate[block][moving, None]) / error[block][moving, None]
-            furthest = np.fmax(furthest, np.fmax.reduce(distance, axis=0, initial=0.0))
-        else:
+        if not simultaneous:
             replicates.sort(axis=1)  # NaN go to the end
             acceleration = ratios.acceleration(block) if method == "bca" else None
             low[block], high[block] = _interval(replicates, level, estimate[block], acceleration)
     if simultaneous:
-        reach = np.quantile(furthest, level) * error
+        reach = np.quantile(furthest, level) * spread
         low, high = estimate - reach, estimate + reach
     shape = ratios.cells
     return BootstrapInterval(
@@ -539,6 +545,37 @@ class _Ratios:
         above = np.asarray(weights_or_ones @ self.top[:, cells])
         ratios = np.divide(above, below, out=np.full(above.shape, np.nan), where=below > 0)
         return np.asarray(ratios[0] if weights is None else ratios)
+
+    def residuals(self, cells: slice) -> tuple[Any, Numpy]:
+        """(u = c - ratio n, `[unit, cell]`, sparse where both are; the spread sqrt(sum u^2) / sum n, `[cell]`).
+
+        The spread is the standard error but for the factor sqrt(S / (S - 1)), which cancels out in an interval; 0 where
+        all units agree but for rounding, NaN where fewer than 2 have data.
+        """
+        c, n = self.top[:, cells], self.bottom[:, self.columns[cells]]
+        if not (_is_sparse(c) and _is_sparse(n)):
+            c, n = _dense(c), _dense(n)
+        u = c - n * np.nan_to_num(self.of(cells=cells))[None]
+        square, noise = _column_sums(u * u), _TIE**2 * _column_sums(c * c)
+        total = np.where(_count_nonzero(n) > 1, _column_sums(n), np.nan)
+        return u, np.sqrt(np.where(square > noise, square, 0.0)) / total
+
+    def furthest(self, weights: Numpy, cells: slice, u: Any, spread: Numpy) -> Numpy:
+        """The largest |replicate - ratio| / spread of that replicate among the cells, `[replicate]`.
+
+        With e = replicate - ratio its own residuals are u - e n, and their squares sum u^2 - 2 e sum u n + e^2 sum n^2.
+        Where these are all 0, the spread of the data stands in.
+        """
+        used, column = np.unique(self.columns[cells], return_inverse=True)
+        n = self.bottom[:, used]
+        below, below_square = (np.asarray(weights @ x)[:, column] for x in (n, n * n))
+        square = np.asarray(weights @ (u * u))
+        noise = _TIE * square
+        with np.errstate(divide="ignore", invalid="ignore"):  # NaN where no unit has data
+            away = np.asarray(weights @ u) / below
+            square += away * (away * below_square - 2 * np.asarray(weights @ (u * n[:, column])))
+            distance = np.abs(away) / np.where(square > noise, np.sqrt(square) / below, spread)
+        return np.asarray(np.fmax.reduce(np.where(spread > 0, distance, 0.0), axis=1, initial=0.0))
 
     def acceleration(self, cells: slice) -> Numpy:
         """sum u^3 / (6 (sum u^2)^1.5) of u = c - ratio n; 0 where all u are 0."""

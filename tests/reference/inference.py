@@ -81,20 +81,40 @@ def bca_share(share, values, estimate, pairs):
 
 
 def simultaneous(c, n, level, resamples, seed):
-    """For each cell (low, high): estimate -/+ q se."""
+    """For each cell (low, high): estimate -/+ q se, q from the largest t of each replicate, each with its own se."""
     units, cells = len(c), len(c[0])
-    estimates, errors, largest = [], [], [0.0] * resamples
+    drawn = [[int(s) for s in row] for row in np.random.default_rng(seed).integers(units, size=(resamples, units))]
+    estimates = [ratio(c, n, range(units), cell) for cell in range(cells)]
+    errors = [linear_error(c, n, range(units), cell) for cell in range(cells)]
+    largest = []
+    for row in drawn:
+        distances = [0.0]
+        for cell in range(cells):
+            value = ratio(c, n, row, cell)
+            if errors[cell] > 0 and not math.isnan(value):
+                error = linear_error(c, n, row, cell) or errors[cell]
+                distances.append(abs(value - estimates[cell]) / error)
+        largest.append(max(distances))
+    q = quantile(largest, level)
+    out = []
     for cell in range(cells):
         enough = sum(n[s][cell] > 0 for s in range(units)) >= 2
-        values = replicates(c, n, cell, resamples, seed) if enough else [math.nan] * resamples
-        estimates.append(ratio(c, n, range(units), cell))
-        errors.append(deviation(values))
-        if errors[-1] > 0:
-            for b, value in enumerate(values):
-                if not math.isnan(value):
-                    largest[b] = max(largest[b], abs(value - estimates[-1]) / errors[-1])
-    q = quantile(largest, level)
-    return [(e - q * se, e + q * se) for e, se in zip(estimates, errors, strict=True)]
+        reach = q * errors[cell] if enough else math.nan
+        out.append((estimates[cell] - reach, estimates[cell] + reach))
+    return out
+
+
+def linear_error(c, n, units, cell):
+    """Standard error of a ratio of sums by linearisation, 0 where the units with data all have the same ratio."""
+    value = ratio(c, n, units, cell)
+    if math.isnan(value) or len(units) < 2:
+        return 0.0
+    off = [c[s][cell] - value * n[s][cell] for s in units]
+    if max(abs(x) for x in off) < 1e-9:
+        return 0.0
+    mean = sum(n[s][cell] for s in units) / len(units)
+    variance = sum(x * x for x in off) / (len(units) - 1)
+    return math.sqrt(variance / len(units)) / mean
 
 
 def drawn_signs(units, resamples, seed):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bertattn.attribution.gradients import (
+from bertattn.attribution._derivatives import (
     Gradients,
     GradientStream,
     attention_gradients,

@@ -26,18 +26,18 @@ Objective: TypeAlias = "MaskedLM | CausalLM | Contrastive | Callable[[Any], torc
 
 @dataclass(frozen=True)
 class MaskedLM:
-    """The loss of a masked language model: -log p of tokens that it does not see (Devlin et al. 2019).
+    """The loss of a masked language model: -ln p of tokens that it does not see, in nats (Devlin et al. 2019).
 
-    Of the ordinary tokens of an input a share, at least one, is chosen at random to be predicted; 80% of them are
-    replaced by the mask, 10% by a random token of the vocabulary (special ones excepted), 10% are left as they are. The
-    choice depends on the seed and on the input's ids alone: it is the same in any order, batch or shard. Masks that an
-    input has already are not predicted, since nobody knows what stood there.
+    Of the ordinary tokens of an input a share, at least one, is chosen at random to be predicted; 80 % of them are
+    replaced by the mask, 10 % by a random token of the vocabulary (special ones excepted), 10 % are left as they are.
+    The choice depends on the seed and on the input's ids alone: it is the same in any order, batch or shard. Masks that
+    an input has already are not predicted, since nobody knows what stood there.
 
     The model needs its language-modelling head: `Extractor.from_pretrained(name, head="masked_lm")`.
 
     Args:
         share: of the ordinary tokens that are predicted.
-        most: how many at most for each 128 tokens, such as the 20 of BERT's code, which 15% never reach; None sets no
+        most: how many at most for each 128 tokens, such as the 20 of BERT's code, which 15 % never reach; None sets no
             limit.
         seed: of the choice.
         reduction: "mean" over the tokens predicted, which is BERT's own loss (but for the 1e-5 that its code adds to
@@ -70,7 +70,7 @@ class MaskedLM:
 
 @dataclass(frozen=True)
 class CausalLM:
-    """The loss of a causal language model: -log p of each token, given those before it.
+    """The loss of a causal language model: -ln p of each token, in nats, given those before it.
 
     Nothing is predicted at the last token, and nothing predicts the first. Of an encoder-decoder model it is the loss
     of the target, given the source.
@@ -95,7 +95,7 @@ class Contrastive:
     """The loss of a sentence encoder in training: each passage is to be nearer to its partner than to all others.
 
     A passage's vector is the mean of its last hidden states (or that of its first token), of length 1; two passages are
-    as similar as `scale` times the product of their vectors. Given n pairs, the loss of a pair is -log of the softmax
+    as similar as `scale` times the product of their vectors. Given n pairs, the loss of a pair is -ln of the softmax
     of its own similarity among those of its first passage to all n second ones, and among those of its second passage
     to all n first ones, averaged: what all-MiniLM-L6-v2 was trained with. It needs no head, and inputs that are
     `TextPair`s: each is read as two inputs, which give two maps.
@@ -306,7 +306,7 @@ def _contrasted(objective: Contrastive, outputs: Any, items: Sequence[Prepared])
 def _token_losses(
     outputs: Any, labels: Sequence[Sequence[int | None]], objective: MaskedLM | CausalLM, *, head: str
 ) -> torch.Tensor:
-    """The mean or sum of -log p(label) for each input, `[batch]`."""
+    """The mean or sum of -ln p(label) for each input, `[batch]`."""
     logits = getattr(outputs, "logits", None)
     size = max(label for row in labels for label in row if label is not None) + 1
     if logits is None or logits.ndim != 3 or logits.shape[-1] < size:

@@ -15,7 +15,7 @@ from bertattn.clustering._options import real_array
 from bertattn.clustering.distances import HeadDistances
 from bertattn.errors import ValidationError
 from bertattn.results import Result, numbers_from_json, numbers_to_json
-from bertattn.tensor import format_head
+from bertattn.tensor import format_head, parse_head
 
 # Distances that differ by less than this part of the largest are equal but for rounding.
 ROUNDING: Final = 1e-6
@@ -134,6 +134,16 @@ def same_heads(ours: Any, theirs: Any) -> None:
             f"heads are paired by name, but one result has {_some(ours.names)} and the other {_some(theirs.names)}; "
             "select the same heads of both first"
         )
+
+
+def head_columns(names: tuple[str, ...], layers: tuple[int, ...] | None) -> list[dict[str, Any]]:
+    """For each head its layer and number, counted from 1 (None where they are not known), and its name."""
+    if layers is None:
+        return [{"layer": None, "head": None, "name": name} for name in names]
+    return [
+        {"layer": layer + 1, "head": parse_head(name)[1] + 1, "name": name}
+        for layer, name in zip(layers, names, strict=True)
+    ]
 
 
 def _some(names: tuple[str, ...]) -> str:

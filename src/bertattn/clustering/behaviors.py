@@ -13,11 +13,13 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
+from bertattn.clustering._input import head_columns
 from bertattn.clustering._options import number_in, whole
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads import (
     BestHead,
     BestHeads,
+    CoreferenceRow,
     CoreferenceScores,
     CoreferenceTable,
     RelationScores,
@@ -54,8 +56,8 @@ class HeadBehaviors(Result):
             negative, below. Within 2 of it another corpus may give another flag. NaN where the error is not known, as
             that of "broad" for sequences of different lengths.
         thresholds: the threshold of each behaviour; NaN for what was labelled by hand.
-        picked_on: for each linguistic behaviour what its head was picked on: "the same words", "other words" or "other
-            folds" (of mentions, documents), or "by hand".
+        picked_on: for each linguistic behaviour what its head was picked on: "the same words", "overlapping words",
+            "other words" or "other folds" (of mentions, documents), or "by hand".
         sequences: how many sequences the surface statistics are of.
 
     Raises:
@@ -110,18 +112,20 @@ class HeadBehaviors(Result):
         return {name: labels.count(name) for name in (*self.flags, None)}
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One row a head: `value` and `margin` are those of its label; then each flag and its margin."""
+        """One row a head; layer and head are counted from 1, as in its name.
+
+        `value` and `margin` are those of its label; then each flag and its margin.
+        """
         return [
             {
-                "head": name,
-                "layer": layer + 1,
+                **head,
                 "label": label,
                 "value": math.nan if label is None else float(self.values[label][i]),
                 "margin": math.nan if label is None else float(self.margins[label][i]),
                 **{behavior: bool(flag[i]) for behavior, flag in self.flags.items()},
                 **{f"{behavior}_margin": float(margin[i]) for behavior, margin in self.margins.items()},
             }
-            for i, (name, layer, label) in enumerate(zip(self.names, self.layers, self.labels, strict=True))
+            for i, (head, label) in enumerate(zip(head_columns(self.names, self.layers), self.labels, strict=True))
         ]
 
     def __eq__(self, other: object) -> bool:
@@ -183,8 +187,10 @@ def label_behaviors(
     A statistic that is undefined (NaN), as attention to [CLS] in a model without one, gives no flag.
 
     Standard errors: of a surface statistic over sequences; of a linguistic one from its interval, the baseline taken as
-    given. Where lengths differ that of "broad" is not known, and its margin NaN: entropy and length rise together, and
-    a `Summary` does not keep how closely. With `entropy=` it is.
+    given. Where all sentences or documents agree, or one alone has data, words or mentions are taken as independent
+    (Agresti and Coull 1998), which makes that of one sentence too small. Where lengths differ that of "broad" is not
+    known, and its margin NaN: entropy and length rise together, and a `Summary` does not keep how closely. With
+    `entropy=` it is.
 
     Args:
         surface: of `summarize(stream, patterns.surface_patterns)`.
@@ -241,7 +247,7 @@ def label_behaviors(
     if relations is not None:
         best = _best_by_relation(relations, min_count)
         for row in sorted(best.rows, key=lambda row: row.accuracy - row.baseline):
-            spread = _standard_error(row.low, row.high, best.level) or _of_all_alike(row.accuracy, row.count)
+            spread = _standard_error(row, best.level)
             if row.relation == "all" or not row.accuracy > row.baseline + gain + min_margin * spread:
                 continue
             _refuse_surface_name(row.relation)
@@ -250,7 +256,7 @@ def label_behaviors(
     if coreference is not None:
         found = _coreference_table(coreference)
         head, nearest = found.row("head"), found.row("nearest")
-        spread = _standard_error(head.low, head.high, found.level)
+        spread = _standard_error(head, found.level)
         if head.accuracy > nearest.accuracy + gain + min_margin * spread:
             table.add("coreference", [_place(found.head, index)], head.accuracy, spread, nearest.accuracy + gain)
             picked_on["coreference"] = found.picked_on
@@ -339,14 +345,12 @@ def _statistic(surface: Summary, name: str, entropy: float | None) -> tuple[Nump
     return value / most, np.where(alike, error, np.nan) / most
 
 
-def _standard_error(low: float, high: float, level: float) -> float:
-    return (high - low) / (2 * NormalDist().inv_cdf((1 + level) / 2))
-
-
-def _of_all_alike(accuracy: float, count: int) -> float:
-    """The standard error of a share that all sentences agree on, which the bootstrap gives as 0 (Agresti and Coull)."""
-    share = (accuracy * count + 2) / (count + 4)
-    return math.sqrt(share * (1 - share) / (count + 4))
+def _standard_error(row: BestHead | CoreferenceRow, level: float) -> float:
+    """From the interval; where that has no width, or one sentence alone has data, that of Agresti and Coull's share."""
+    if row.high > row.low:
+        return (row.high - row.low) / (2 * NormalDist().inv_cdf((1 + level) / 2))
+    share = (row.accuracy * row.count + 2) / (row.count + 4)
+    return math.sqrt(share * (1 - share) / (row.count + 4))
 
 
 def _best_by_relation(relations: object, min_count: int) -> BestHeads:

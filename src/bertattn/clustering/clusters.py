@@ -10,7 +10,7 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import OfHeads, head_matrix, same_heads
+from bertattn.clustering._input import OfHeads, head_columns, head_matrix, same_heads
 from bertattn.clustering._options import flag, number_in, whole
 from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads._options import one_of
@@ -92,15 +92,12 @@ class HeadClusters(OfHeads):
         return float(adjusted_rand_score(self.labels, other.labels))
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One row a head: its name, its layer counted from 1 (None if unknown), its cluster and its silhouette."""
+        """One row a head: its layer and number, counted from 1 (None if unknown), name, cluster and silhouette."""
         return [
-            {
-                "head": name,
-                "layer": None if self.layers is None else self.layers[i] + 1,
-                "cluster": int(self.labels[i]),
-                "silhouette": float(self.silhouettes[i]),
-            }
-            for i, name in enumerate(self.names)
+            head | {"cluster": int(cluster), "silhouette": float(silhouette)}
+            for head, cluster, silhouette in zip(
+                head_columns(self.names, self.layers), self.labels, self.silhouettes, strict=True
+            )
         ]
 
     def __repr__(self) -> str:
@@ -120,18 +117,18 @@ def cluster_heads(
     sqrt: bool = False,
     shape: tuple[int, int] | None = None,
 ) -> HeadClusters:
-    """Agglomerative clustering of the heads, cut into `clusters` groups, at `threshold`, or where silhouettes say.
+    """Agglomerative clustering of the heads: so many `clusters`, cut at `threshold`, or where silhouettes say.
 
     Without a number or a threshold the cut is the one with the largest mean silhouette (Rousseeuw 1987), of equal ones
     the one with the fewest clusters; one cluster where no cut has a mean above 0, and for fewer than 3 heads. It is
-    picked on the distances it describes, so its silhouette flatters; no test of whether there are groups at all.
+    picked on the distances it describes, so its silhouette flatters; no test of whether there are clusters at all.
 
     Args:
         distances: `HeadDistances`, or a square array `[head, head]`, NumPy or torch, as `pairwise_js` gives.
-        clusters: how many groups.
-        threshold: heads share a group where the tree joins them at this height or below, in the unit of the distances
+        clusters: how many.
+        threshold: heads share a cluster where the tree joins them at this height or below, in the unit of the distances
             (with `sqrt=True` of the root).
-        linkage: the distance of two groups is the "average" of their heads' distances, the largest ("complete"), the
+        linkage: the distance of two clusters is the "average" of their heads' distances, the largest ("complete"), the
             smallest ("single"), or what merging adds to the sum of squares ("ward"). The last supposes points in space,
             which the root of the divergence gives and the divergence does not; so it needs `sqrt=True`.
         sqrt: take the root of the divergences first.
@@ -139,7 +136,7 @@ def cluster_heads(
 
     Raises:
         ValidationError: no square symmetric matrix of distances with a zero diagonal, an undefined pair, both a number
-            and a threshold, more groups than heads, "ward" without `sqrt`, an unknown option.
+            and a threshold, more clusters than heads, "ward" without `sqrt`, an unknown option.
 
     Examples:
         >>> places = np.array([0.0, 0.1, 0.2, 5.0, 5.1])

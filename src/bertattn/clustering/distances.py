@@ -152,13 +152,13 @@ class HeadDistances(Result):
             errors = errors / np.where(root > 0, 2 * root, 1.0)
         return square(errors, len(self))
 
-    def interval(self, level: float = 0.95) -> tuple[Numpy, Numpy]:
+    def interval(self, *, level: float = 0.95) -> tuple[Numpy, Numpy]:
         """Confidence interval of the mean distance (Student's t), (low, high), each `[head, head]`.
 
         Raises:
             ValidationError: a level outside (0, 1).
         """
-        low, high = self.table.interval(level)
+        low, high = self.table.interval(level=level)
         return square(low, len(self)), square(high, len(self))
 
     def nearest(self, head: HeadName, /, k: int = 5) -> list[NearHead]:
@@ -243,18 +243,21 @@ class HeadDistances(Result):
         )
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One row for each pair of heads, in the order of `table`; the names count from 1.
+        """One row for each pair of heads, in the order of `table`; layers and heads are counted from 1.
 
         `low` and `high` bound the 95 % confidence interval; `count` and `missing` are sequences.
         """
-        table, names = self.table, self.names
+        table = self.table
         low, high = table.interval()
         columns = {"mean": table.mean, "standard_error": table.standard_error, "low": low, "high": high}
         lists = {name: values.tolist() for name, values in columns.items()}
         counts = {name: getattr(table, name).astype(np.int64).tolist() for name in ("count", "missing")}
+        heads = [
+            {"layer": layer + 1, "head": head + 1, "name": format_head(layer, head)} for layer, head in self.places
+        ]
+        one, other = ([{f"{key}_{side}": value for key, value in head.items()} for head in heads] for side in "ab")
         return [
-            {"head": names[first], "other": names[second]}
-            | {name: values[pair] for name, values in (lists | counts).items()}
+            one[first] | other[second] | {name: values[pair] for name, values in (lists | counts).items()}
             for pair, (first, second) in enumerate(zip(*pairs(len(self)), strict=True))
         ]
 
@@ -298,7 +301,7 @@ def head_distances(
         d[h, h'] = mean over sequences and queries i of JS(a_h[i], a_h'[i])
 
     Args:
-        stream: the sequences, such as `extractor.extract(texts)` or a list.
+        stream: the sequences, such as `ext.extract(texts)` or a list.
         queries: which query rows count: a function of the query axis that gives bool[query], such as
             `lambda axis: ~axis.special`. None means all, as in the paper. Results of different choices do not add.
         smoothing: the share of each row given to the uniform distribution. The released code has 0.001; the exact

@@ -13,7 +13,7 @@ from bertattn.clustering import _kernels
 from bertattn.clustering._kernels import Kernel
 from bertattn.clustering._options import flag, number_in, real_array
 from bertattn.errors import MeasureError, ValidationError
-from bertattn.tensor import ROW_TOLERANCE, AttentionTensor
+from bertattn.tensor import ROW_TOLERANCE, AttentionTensor, check_tensor
 
 __all__ = ["js_divergence", "pairwise_js"]
 
@@ -127,10 +127,7 @@ def divergence_sums(
         ValidationError: a mask that does not fit, an unknown kernel.
         MissingExtraError: a kernel that is not installed.
     """
-    if not isinstance(attention, AttentionTensor):
-        raise ValidationError(
-            f"{caller} needs an AttentionTensor, but got {type(attention).__name__}; an Extractor makes one of a text"
-        )
+    check_tensor(attention, caller)
     if not attention.normalized:
         raise MeasureError(
             f"{caller} needs rows that are distributions over keys, but this is the measure {attention.measure!r} with "

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, TypeAlias, get_args
 import numpy as np
 
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import OfHeads, head_matrix, same_heads
+from bertattn.clustering._input import OfHeads, head_columns, head_matrix, same_heads
 from bertattn.clustering._options import flag, seed_number, whole
 from bertattn.errors import ValidationError
 from bertattn.heads._options import one_of
@@ -105,12 +105,11 @@ class HeadEmbedding(OfHeads):
         return dataclasses.replace(self, coordinates=factor * mine @ turn + centre)
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One row a head: its name, its layer counted from 1 (None if unknown), and x, y, z (then dimension_4 ...)."""
+        """One row a head: its layer and number, counted from 1 (None if unknown), name, x, y, z (dimension_4 ...)."""
         axes = ["x", "y", "z", *(f"dimension_{k + 1}" for k in range(3, self.coordinates.shape[1]))]
         return [
-            {"head": name, "layer": None if self.layers is None else self.layers[i] + 1}
-            | dict(zip(axes, map(float, self.coordinates[i]), strict=False))
-            for i, name in enumerate(self.names)
+            head | dict(zip(axes, map(float, point), strict=False))
+            for head, point in zip(head_columns(self.names, self.layers), self.coordinates, strict=True)
         ]
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final, get_args
 import numpy as np
 
 from bertattn._arrays import Numpy
-from bertattn.clustering._input import ROUNDING, OfHeads, head_matrix
+from bertattn.clustering._input import ROUNDING, OfHeads, head_columns, head_matrix
 from bertattn.clustering._options import flag, seed_number, whole
 from bertattn.clustering.embedding import Method, embed_heads
 from bertattn.errors import ValidationError
@@ -34,7 +34,7 @@ class LayerCloseness(OfHeads):
     Args:
         within: mean distance of two heads of one layer.
         between: mean distance of two heads of different layers.
-        p_value: one-sided, of `difference`.
+        p: one-sided, of `difference`.
         layers: the layers, counted from 0.
         heads: int `[layer]`, how many heads each has.
         by_layer: `[layer]`, mean distance of two heads of this layer; NaN where it has one head.
@@ -46,7 +46,7 @@ class LayerCloseness(OfHeads):
 
     within: float
     between: float
-    p_value: float
+    p: float
     layers: tuple[int, ...]
     heads: Numpy
     by_layer: Numpy
@@ -75,7 +75,7 @@ class LayerCloseness(OfHeads):
 
     def __repr__(self) -> str:
         return (
-            f"LayerCloseness(within={self.within:.4g}, between={self.between:.4g}, p_value={self.p_value:.4g}, "
+            f"LayerCloseness(within={self.within:.4g}, between={self.between:.4g}, p={self.p:.4g}, "
             f"{len(self.layers)} layers, permutations={self.permutations}, seed={self.seed})"
         )
 
@@ -110,7 +110,7 @@ def layer_closeness(
     Examples:
         >>> places = np.array([0.0, 0.1, 0.2, 5.0, 5.1, 5.2])
         >>> layer_closeness(abs(places[:, None] - places), shape=(2, 3), permutations=999)
-        LayerCloseness(within=0.1333, between=5, p_value=0.1..., 2 layers, permutations=999, seed=0)
+        LayerCloseness(within=0.1333, between=5, p=0.1..., 2 layers, permutations=999, seed=0)
     """
     permutations, seed, sqrt = whole("permutations", permutations, 1), seed_number(seed), flag("sqrt", sqrt)
     matrix = head_matrix(distances, sqrt=sqrt, shape=shape)
@@ -141,7 +141,7 @@ def layer_closeness(
     return LayerCloseness(
         within=float(pairs[same].mean()),
         between=float(pairs[~same].mean()),
-        p_value=_p_value(observed, null, size=pairs.max()),
+        p=_p_value(observed, null, size=pairs.max()),
         layers=tuple(layers.tolist()),
         heads=heads,
         by_layer=_mean(np.bincount(index[left], pairs[same], minlength=len(layers)), in_layer),
@@ -199,7 +199,7 @@ class GeometryComparison(OfHeads):
         """
         return "name" if self.names == self.other_names else "order"
 
-    def moved(self, k: int = 5) -> list[tuple[str, float]]:
+    def moved(self, *, k: int = 5) -> list[tuple[str, float]]:
         """The `k` heads with the largest residuals, (name, residual), the largest first.
 
         Raises:
@@ -209,15 +209,12 @@ class GeometryComparison(OfHeads):
         return [(self.names[i], float(self.residuals[i])) for i in np.argsort(-self.residuals, kind="stable")[:k]]
 
     def to_records(self) -> list[dict[str, Any]]:
-        """One row a head: its name, its layer counted from 1 (None if unknown), its name in the other, its residual."""
+        """One row a head: its layer and number, counted from 1 (None if unknown), name, name in the other, residual."""
         return [
-            {
-                "head": name,
-                "layer": None if self.layers is None else self.layers[i] + 1,
-                "other": self.other_names[i],
-                "residual": float(self.residuals[i]),
-            }
-            for i, name in enumerate(self.names)
+            head | {"other_name": other, "residual": float(residual)}
+            for head, other, residual in zip(
+                head_columns(self.names, self.layers), self.other_names, self.residuals, strict=True
+            )
         ]
 
     def __repr__(self) -> str:

@@ -38,7 +38,6 @@ __all__ = ["GradientStream", "Gradients", "attention_gradients", "gradient_impor
 
 QUANTITIES: Final = ("gradient", "attention_x_gradient")
 CATEGORIES: Final = ("unmasked", "cls", "sep", "punctuation", "other")
-REDUCTIONS: Final = ("sum_queries", "mean_entries")
 QUERIES: Final = ("all", "predicted")
 
 
@@ -56,12 +55,14 @@ class Gradients:
         loss: L of this input. With `Contrastive` that of its pair, while the gradient is that of the sum over the
             batch, in which each passage is compared with all others.
         predicted: bool`[query]`, at which queries a token is predicted; None where the objective predicts none.
+        passage: 0 or 1, which of its pair; None where inputs are no pairs that share a loss.
     """
 
     attention: AttentionTensor
     gradient: AttentionTensor
     loss: float
     predicted: Numpy | None
+    passage: int | None = None
 
     @property
     def magnitude(self) -> AttentionTensor:
@@ -130,7 +131,8 @@ def gradients(
         InputError, TooLongError, AlignmentError: as `Extractor.extract`; or a function that fails, gives no number, or
             one that does not depend on the outputs, or gradients that are not finite; or with `Contrastive` an input
             that is no pair, or a single one.
-        ModelError: the model lacks the head, the objective does not fit it, or its maps take no part in it.
+        ModelError: the model lacks the language-modelling head, the objective does not fit it, or its maps take no part
+            in it.
 
     Examples:
         >>> from bertattn import Extractor, demo
@@ -297,7 +299,9 @@ def gradient_importance(
         progress: show a bar.
 
     Returns:
-        A `Summary`: mean and standard error of each statistic over inputs, which adds, saves and tabulates.
+        A `Summary`: mean and standard error of each statistic over inputs, which adds, saves and tabulates. The two
+        passages of a pair of `Contrastive` are one observation, the mean of both. (All pairs of a batch hang together
+        through their loss, which the standard errors do not know: they are too small where there are few batches.)
 
     An exception on the way has the summary of what was done so far as its attribute `partial`, as with `summarize`.
 
@@ -310,7 +314,7 @@ def gradient_importance(
         >>> found = gradients(ext, demo.passages()[:4], objective=Contrastive())
         >>> summary = gradient_importance(found)
         >>> summary.sequences, summary.mean("gradient/sep/sum_queries/all").shape
-        (8, (6, 12))
+        (4, (6, 12))
     """
     if isinstance(stream, Gradients):
         raise ValidationError("stream is one Gradients; call importance on it, or give a list: [gradients]")
@@ -318,16 +322,44 @@ def gradient_importance(
     if not isinstance(stream, Iterable):
         raise ValidationError(f"stream must be an iterable of Gradients, but is {type(stream).__name__}")
 
-    def one(item: object, index: int) -> Summary:
-        if not isinstance(item, Gradients):
-            raise ValidationError(
-                f"item {index} of the stream is a {type(item).__name__}, not Gradients; give gradients(ext, inputs, "
-                "objective=...)"
-            )
+    def one(items: Sequence[Gradients], _: int) -> Summary:
         step = f"importance(include_special={include_special})"
-        return summary_of(item.magnitude._with(step=step), importance(item, include_special=include_special))
+        found = [importance(item, include_special=include_special) for item in items]
+        means = {name: _arrays.nan_mean(np.stack([_arrays.to_numpy(x[name]) for x in found], -1)) for name in found[0]}
+        summary = summary_of(items[0].magnitude._with(step=step), means)
+        return dataclasses.replace(summary, queries=sum(len(item.gradient.queries) for item in items))
 
-    return accumulated(stream, one, progress=progress, caller="gradient_importance")
+    return accumulated(_Observations(stream), one, progress=progress, caller="gradient_importance")
+
+
+class _Observations:
+    """A stream of gradients as what is independent of each other: one input, or both passages of a pair."""
+
+    def __init__(self, stream: Iterable[Gradients]) -> None:
+        self._stream = stream
+        for name in ("skipped", "truncated"):
+            if hasattr(stream, name):
+                setattr(self, name, getattr(stream, name))
+
+    def __iter__(self) -> Iterator[tuple[Gradients, ...]]:
+        first: tuple[Gradients, ...] = ()
+        for number, item in enumerate(self._stream):
+            if not isinstance(item, Gradients):
+                raise ValidationError(
+                    f"item {number} of the stream is a {type(item).__name__}, not Gradients; give gradients(ext, "
+                    "inputs, objective=...)"
+                )
+            if first and item.passage == 1:
+                yield (*first, item)
+                first = ()
+                continue
+            if first:
+                yield first
+            first = (item,) if item.passage == 0 else ()
+            if not first:
+                yield (item,)
+        if first:
+            yield first
 
 
 def _check_mode(ext: Extractor) -> None:
@@ -358,6 +390,7 @@ def _cropped(
     kind: Kind,
     spacing: str,
     loss: int,
+    passage: int | None = None,
 ) -> Gradients:
     """The gradients of one input without padding; its loss is number `loss` of the batch."""
     check_model(objective, ext)  # once more: of some models the first maps show whether they are causal
@@ -377,6 +410,7 @@ def _cropped(
         ),
         float(losses[loss]),
         None if labels is None else np.array([label is not None for label in labels]),
+        passage,
     )
 
 
@@ -419,9 +453,9 @@ def _compared(
                 )
             batch = forward(items)
             found = [
-                cropped(batch, row, items[row], loss=number)
-                for number in range(len(pairs))
-                for row in (number, number + len(pairs))
+                cropped(batch, number + passage * len(pairs), item, loss=number, passage=passage)
+                for number, pair in enumerate(pairs)
+                for passage, item in enumerate((pair.first, pair.second))
             ]
             del batch  # before the next is made, or a slow consumer goes on
             while found:
