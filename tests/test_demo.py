@@ -255,7 +255,7 @@ def test_run_record(result: Report) -> None:
     assert coreference["files"][0]["sha256"] == record["treebank"]["files"][0]["sha256"]
     assert (coreference["files"][0]["documents"], coreference["windows_used"]) == (14, 14)
     assert coreference["mentions_dropped_at_edges"] == coreference["head_words_guessed"] == 0
-    assert (record["gradients"]["sequences"], record["gradients"]["skipped"]) == (48, [])  # both passages of a pair
+    assert (record["gradients"]["sequences"], record["gradients"]["skipped"]) == (24, [])  # a pair is one observation
     assert "Contrastive" in record["gradients"]["objective"]
     assert record["skipped"] == record["truncated"] == record["missing"] == []
     assert record["machine"]["device"] == "cpu"

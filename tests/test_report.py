@@ -6,6 +6,7 @@ import contextlib
 import csv
 import dataclasses
 import errno
+import functools
 import gzip
 import hashlib
 import html
@@ -28,7 +29,21 @@ import model_zoo
 from bertattn import _files, figures, interventions, probes, report
 from bertattn.cli import app
 from bertattn.errors import InputError, ModelError, ReaderError, StorageError, ValidationError
-from bertattn.report import SECTIONS, Results, Section, Shown, Table, _coreference, _corpus, _page, _probes, _provenance
+from bertattn.report import (
+    SECTIONS,
+    Results,
+    Section,
+    Shown,
+    Table,
+    _coreference,
+    _corpus,
+    _keeping,
+    _page,
+    _parts,
+    _probes,
+    _provenance,
+    _published,
+)
 
 pytest.importorskip("matplotlib")
 
@@ -160,13 +175,15 @@ def test_the_page_comes_first_and_every_file_is_named(done: report.Report) -> No
 def test_the_page_needs_nothing_beside_it(done: report.Report) -> None:
     source = done.files[0].read_text(encoding="utf-8")
     page = read(done)
-    assert "script" not in page.tags
-    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'" in html.unescape(source)
+    assert page.tags.count("script") == 1  # its own: tests/test_report_page.py
+    assert "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" in html.unescape(source)
     for tag, link in page.links:
         if tag == "img":
             assert link.startswith("data:image/svg+xml;base64,")
         else:
             assert link.startswith("#") or (done.folder / link).is_file(), link
+    linked = {link for tag, link in page.links if tag == "a" and not link.startswith("#")}
+    assert linked == {path.relative_to(done.folder).as_posix() for path in done.files[1:]}
     assert not re.search(r"https?:", source)
 
 
@@ -174,7 +191,7 @@ def test_every_section_can_be_reached(done: report.Report) -> None:
     page = read(done)
     assert len(page.ids) == len(set(page.ids))
     targets = [link[1:] for _, link in page.links if link.startswith("#")]
-    assert targets == [*(section.name for section in SECTIONS), "run"]
+    assert {*(section.name for section in SECTIONS), "run"} <= set(targets)
     assert set(targets) <= set(page.ids)
 
 
@@ -199,7 +216,7 @@ def test_text_of_the_user_is_escaped(ext: ba.Extractor, tmp_path: Path) -> None:
         named, tmp_path / "out", inputs=["The cat sat."], notes=[f"On {hostile} & so"], command=f"x {hostile}"
     )
     page = read(made)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 1
     assert " ".join(page.words).count(hostile) >= 3
 
 
@@ -479,7 +496,21 @@ def test_the_headline_says_whether_the_head_beats_the_baseline(referring: report
     ],
 )
 def test_a_difference_in_words(numbers: tuple[float, float, float], says: str) -> None:
-    assert _coreference._verdict(ba.heads.HeadAgainst("same_head", "all", *numbers, p=1.0), plural=False) == says
+    against = ba.heads.HeadAgainst("same_head", "all", *numbers, p=1.0)
+    assert _coreference._verdict(against, 0.04, plural=False) == says
+    assert "not" in _coreference._verdict(against, 0.06, plural=False)  # the interval alone is too short
+
+
+def test_zero_has_no_minus() -> None:
+    assert _coreference._interval(-0.01, 0.0, "+z.1f") == "95% CI +0.0 to +0.0"
+    table = Table("t", "", [{"difference": -0.00001}], precision=_published.SIGNED)
+    assert _page._cell(table.rows[0]["difference"], "difference", table) == "+0.0%"
+
+
+def test_no_interval_where_all_sentences_agree() -> None:
+    assert _parts.bounds(0.2, 0.4) == {"low": 0.2, "high": 0.4}
+    assert all(np.isnan(x) for x in _parts.bounds(1.0, 1.0).values())
+    assert all(np.isnan(x) for x in _parts.bounds(float("nan"), float("nan")).values())
 
 
 def test_the_record_of_coreference(referring: report.Report) -> None:
@@ -928,7 +959,46 @@ def test_a_kept_run_is_not_mixed_with_another(
     trees.write_text(trees_of(5).replace("mat", "cat"), encoding="utf-8")
     ran = CliRunner().invoke(app, call)
     assert (ran.exit_code, ran.stderr.count("\n")) == (1, 1)
-    assert "bertattn: run/relations holds another run: inputs.sha256.from 0 was " in ran.stderr
+    assert "bertattn: run/treebank holds another run: inputs.sha256.from 0 was " in ran.stderr
+
+
+@pytest.mark.usefixtures("without_pictures")
+@pytest.mark.parametrize("kept", [False, True])
+def test_one_forward_pass_serves_all_statistics_of_the_same_data(
+    ext: ba.Extractor, parted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    passes: list[int] = []
+    extract = ba.Extractor.extract
+
+    @functools.wraps(extract)
+    def counted(self: ba.Extractor, inputs: Any, **options: Any) -> Any:
+        passes.append(len(inputs))
+        return extract(self, inputs, **options)
+
+    monkeypatch.setattr(ba.Extractor, "extract", counted)
+    run = tmp_path / "run" if kept else None
+    made = report.run(
+        ext, tmp_path / "out", inputs=["The cat sat.", "The dog ran."], treebank=parted / "trees.conllu", run=run
+    )
+    assert made.results.surface is not None
+    assert made.results.distances is not None
+    # One for surface patterns and distances; one for relations and probes; one for each model with random weights.
+    passes = [count for count in passes if count]  # none: only looks at the options
+    assert sorted(passes) == [2, *[made.results.relations.sentences] * (1 + len(_probes.SEEDS))]
+
+
+@pytest.mark.usefixtures("without_pictures")
+def test_a_shard_of_nothing_but_words_without_tokens(
+    ext: ba.Extractor, coref: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_keeping, "SHARD", 2)
+    unseen = "# newdoc id = odd\n# sent_id = odd-1\n1\tKim\t_\tPROPN\t_\t_\t3\tnsubj\t_\tEntity=(e1--1)\n"
+    unseen += "2\t\u200b\t_\tX\t_\t_\t3\tdep\t_\t_\n3\the\t_\tPRON\t_\t_\t0\troot\t_\tEntity=(e1--1)\n\n"
+    coref.write_text(coref.read_text(encoding="utf-8") + unseen, encoding="utf-8")
+    plain = report.run(ext, tmp_path / "plain", coref=coref).results.coreference
+    kept = report.run(ext, tmp_path / "out", coref=coref, run=tmp_path / "run").results.coreference
+    assert [index for index, _ in kept.skipped] == [index for index, _ in plain.skipped] == [6]
+    assert kept.to_records() == plain.to_records()
 
 
 def test_a_run_needs_a_folder(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
@@ -999,6 +1069,57 @@ def test_bad_arguments(ext: ba.Extractor, text: Path, tmp_path: Path) -> None:
     with pytest.raises(ReaderError, match=r"text\.txt:2:5: byte 0xFF is no UTF-8"):
         report.run(ext, out, text=text)
     assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"inputs": "cats"}, InputError, "inputs is one str"),
+        ({"inputs": {"text": "cats"}}, InputError, ".* is a dict; give its texts, such as inputs"),
+        ({"inputs": 5}, InputError, "inputs must be a sequence or stream of inputs, but is an int"),
+        (
+            {"inputs": ["a"], "notes": "hello"},
+            InputError,
+            "notes must be a list of paragraphs, each a string, but is 'he",
+        ),
+        ({"inputs": ["a"], "notes": 5}, InputError, "notes must be a list of paragraphs"),
+        ({"inputs": ["a"], "notes": [5]}, InputError, "notes must be a list of paragraphs"),
+        ({"inputs": ["a"], "batch_size": 0}, InputError, "batch_size must be a whole number, at least 1, but is 0"),
+        ({"inputs": ["a"], "batch_size": "a"}, InputError, "batch_size must be a whole number, at least 1, but is 'a'"),
+        ({"text": 5}, InputError, "text must be a name, or a pathlib.Path, but is 5"),
+        ({"text": b"a.txt"}, InputError, "text must be a name, or a pathlib.Path, but is b'a.txt'"),
+        ({"coref": [None]}, InputError, "coref must be a name, or a pathlib.Path, but is None"),
+        (
+            {"treebank": "a", "vectors": ["b", "c"]},
+            InputError,
+            "vectors must be a name, or a pathlib.Path, but is .'b'",
+        ),
+        ({"text": "a\0b"}, InputError, r"text: the name 'a\\x00b' holds a NUL character"),
+        ({"text": "a", "count": "3"}, InputError, "count is how many segments to use, 1 or more, but is '3'"),
+        ({"text": "a", "count": 2.5}, InputError, "count is how many segments to use, 1 or more, but is 2.5"),
+        ({"train": "\udcff"}, InputError, r"train: the name '\\udcff' is no UTF-8; rename it"),
+        ({"run": "\udcff"}, StorageError, r"run: the name '\\udcff' is no UTF-8; rename it"),
+        ({"run": 5}, StorageError, "run must be a name, or a pathlib.Path, but is 5"),
+        ({"out": "\udcff"}, StorageError, r"out: the name '\\udcff' is no UTF-8; rename it"),
+        ({"out": 5}, StorageError, "out must be a name, or a pathlib.Path, but is 5"),
+        ({"model": "\udcff"}, InputError, r"model: the name '\\udcff' is no UTF-8; rename it"),
+        ({"model": 5}, InputError, "model must be a name on the hub, a folder or an Extractor, but is of type int"),
+    ],
+)
+def test_arguments_that_say_nothing_are_refused_before_anything_is_read(
+    options: dict[str, Any], error: type[Exception], message: str, ext: ba.Extractor, tmp_path: Path
+) -> None:
+    given = {"model": ext, "out": tmp_path / "out", "run": tmp_path / "run"} | options
+    with pytest.raises(error, match=f"^{message}"):
+        report.run(given.pop("model"), given.pop("out"), **given)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["all", "all:x"])
+def test_a_relation_called_all_is_refused(name: str, ext: ba.Extractor, treebank: Path, tmp_path: Path) -> None:
+    treebank.write_text(TREES.replace("\tnsubj\t", f"\t{name}\t"), encoding="utf-8")
+    with pytest.raises(ValidationError, match=f"a word with the relation '{name}', but 'all' are the words of every"):
+        report.run(ext, tmp_path / "out", treebank=treebank)
 
 
 def test_a_pipe_is_refused_before_it_is_read(ext: ba.Extractor, tmp_path: Path) -> None:
@@ -1219,6 +1340,16 @@ def test_a_full_disk_is_one_line(text: Path, tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(report, "run", full)
     ran = CliRunner().invoke(app, ["report", "--model", "m", "--text", str(text), "--out", str(tmp_path / "out")])
     assert (ran.exit_code, ran.stderr) == (1, "bertattn: [Errno 28] No space left on device\n")
+
+
+def test_a_full_disk_names_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"No space left on device: '.*page\.html'"):
+        _files.write_whole(tmp_path / "page.html", "a")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_report_is_frozen(done: report.Report) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import functools
 import html
 import itertools
 import json
@@ -21,11 +22,11 @@ import transformers as tr
 
 import bertattn as ba
 import model_zoo
-from bertattn import report
+from bertattn import attribution, report
 from bertattn.attribution import CausalLM, Contrastive, MaskedLM, gradient_importance, gradients
 from bertattn.clustering import HeadDistances, cluster_heads, head_distances, label_behaviors, layer_closeness
 from bertattn.errors import StorageError
-from bertattn.report import _clusters, _gradients, _page, _probes
+from bertattn.report import _clusters, _gradients, _keeping, _page, _probes
 from bertattn.statistics import Summary
 
 pytest.importorskip("matplotlib")
@@ -159,7 +160,7 @@ def test_the_clusters_are_those_of_the_functions(tmp_path: Path) -> None:
     pair = min(itertools.combinations(range(12), 2), key=lambda pair: matrix[pair])
     line = made.highlights[-1]
     assert f"each other ({closeness.within:.3g} nats on average) than to those of other layers " in line
-    assert f"({closeness.between:.3g}; permutation test of 9,999, p = {closeness.p_value:.2f})" in line
+    assert f"({closeness.between:.3g}; permutation test of 9,999, p = {closeness.p:.2f})" in line
     assert f"most alike are {distances.names[pair[0]]} and {distances.names[pair[1]]} ({matrix[pair]:.3g} nats" in line
     settings = record_of(made)["settings"]["clusters"]
     assert settings["weighting"] == "query"
@@ -186,7 +187,7 @@ def test_pairs_of_passages_need_no_head(tmp_path: Path) -> None:
     made = report.run(ext, tmp_path / "out", inputs=PAIRS, batch_size=2)
     found, _ = measured(made)
     assert found == gradient_importance(gradients(ext, PAIRS, objective=Contrastive(), batch_size=2))
-    assert found.sequences == 6
+    assert found.sequences == 3
     the_table_is_that_of(found, made)
     page = words_of(made)
     assert "this model has no language-modelling head" in page
@@ -280,7 +281,7 @@ def test_tokens_that_are_all_to_be_predicted_have_no_highlight(tmp_path: Path) -
 )
 def test_whether_heads_of_a_layer_are_alike_in_words(between: float, p: float, says: str) -> None:
     found = layer_closeness(np.ones((4, 4)) - np.eye(4), shape=(2, 2), permutations=9)
-    found = dataclasses.replace(found, within=0.2, between=between, p_value=p)
+    found = dataclasses.replace(found, within=0.2, between=between, p=p)
     assert _clusters._verdict(found) == f"{says} to each other"
 
 
@@ -378,21 +379,64 @@ def test_ctrl_c_leaves_the_folder_alone_and_a_rerun_gives_the_same_bytes(
     assert {path.name: path.read_text() for path in out.iterdir()} == {"index.html": "old"}
     report.run(ext, out, inputs=LINES, run=tmp_path / "run", batch_size=1)
     same_but_for_times(whole, out)
-    for function, home in (("head_distances", _clusters), ("gradients", _gradients)):
+    for function, home in (("head_distances", _clusters), ("gradient_importance", _gradients)):
         monkeypatch.setattr(home, function, stop)
     report.run(ext, tmp_path / "again", inputs=LINES, run=tmp_path / "run", batch_size=1)  # nothing is computed again
     same_but_for_times(out, tmp_path / "again")
+
+
+def test_gradients_that_are_stopped_go_on_where_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ext = extractor("BertForMaskedLM", "bert")
+    texts = [f"the cat sat on the mat {'the dog ran ' * (i % 4)}" for i in range(11)]
+    monkeypatch.setattr(_keeping, "SHARD", 4)
+    options: dict[str, Any] = {"inputs": texts, "batch_size": 2, "run": tmp_path / "run"}
+    seen, real = [], attribution.gradients
+
+    @functools.wraps(real)
+    def counted(ext: ba.Extractor, inputs: Any, **more: Any) -> Any:
+        stream = real(ext, inputs, **more)
+        seen.append(len(inputs))
+        if len(seen) == 4:  # the first only looks at the options
+            raise KeyboardInterrupt
+        return stream
+
+    monkeypatch.setattr(attribution, "gradients", counted)
+    with pytest.raises(KeyboardInterrupt):
+        report.run(ext, tmp_path / "out", **options)
+    kept = sorted(path.name for path in (tmp_path / "run" / "gradients").glob("*.json"))
+    assert seen[-2:] == [4, 4]
+    assert kept == ["manifest.json", "sums-00000.json"]
+    made = report.run(ext, tmp_path / "out", **options)
+    assert made.results.gradients.sequences == len(texts)
+    again = report.run(ext, tmp_path / "another", **options | {"run": tmp_path / "run 2"})
+    same_but_for_times(made.folder, again.folder)
+    plain = report.run(ext, tmp_path / "plain", **options | {"run": None})
+    for name in made.results.gradients.moments:
+        np.testing.assert_allclose(
+            made.results.gradients.mean(name), plain.results.gradients.mean(name), rtol=1e-4, atol=1e-7
+        )
+
+
+@pytest.mark.parametrize("count", [2, 5, 9])
+def test_no_pair_is_left_alone_in_a_shard(count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_keeping, "SHARD", 4)
+    ext, pairs = ba.Extractor(*model_zoo.build("bert")), (PAIRS * 3)[:count]
+    kept = report.run(ext, tmp_path / "out", inputs=pairs, batch_size=2, run=tmp_path / "run").results.gradients
+    plain = report.run(ext, tmp_path / "plain", inputs=pairs, batch_size=2).results.gradients
+    assert kept.sequences == plain.sequences == count
+    np.testing.assert_allclose(
+        kept.mean("gradient/sep/sum_queries/all"), plain.mean("gradient/sep/sum_queries/all"), rtol=1e-4
+    )
 
 
 def test_gradients_of_another_text_or_head_are_refused(tmp_path: Path) -> None:
     ext, run = extractor("BertForMaskedLM", "bert"), tmp_path / "run"
     report.run(ext, tmp_path / "out", inputs=LINES, run=run)
     shutil.copytree(run, tmp_path / "kept")
-    with pytest.raises(StorageError, match=r"run/surface holds another run: inputs\.count was 3 and is 2"):
+    with pytest.raises(StorageError, match=r"run/text holds another run: inputs\.count was 3 and is 2"):
         report.run(ext, tmp_path / "out", inputs=LINES[:2], run=run)
-    for name in ("surface", "distances"):
-        shutil.rmtree(run / name)
-    with pytest.raises(StorageError, match=r"gradients\.json is of another run: inputs\.sha256.* delete this file to "):
+    shutil.rmtree(run / "text")
+    with pytest.raises(StorageError, match=r"run/gradients holds another run: inputs\.sha256.* delete this one to "):
         report.run(ext, tmp_path / "out", inputs=["A cat.", *LINES[1:]], run=run)
     shutil.rmtree(run)
     (tmp_path / "kept").rename(run)
@@ -400,7 +444,7 @@ def test_gradients_of_another_text_or_head_are_refused(tmp_path: Path) -> None:
     with torch.no_grad():
         bias[0] += 1.0
     try:
-        with pytest.raises(StorageError, match=r"gradients\.json is of another run: settings\.head_sha256 was '"):
+        with pytest.raises(StorageError, match=r"run/gradients holds another run: settings\.head_sha256 was '"):
             report.run(ext, tmp_path / "out", inputs=LINES, run=run)
     finally:
         with torch.no_grad():

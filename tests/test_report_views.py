@@ -103,6 +103,11 @@ def test_every_head_of_the_tables_leads_to_its_view(made: report.Report) -> None
     assert [text.split(" ")[0] for text, _ in links].count("head") == 1  # of Table 2, without its baselines
     assert {"nsubj", "obj", "det", "coreference"} <= {re.split(r"[_.]", target)[2] for _, target in links}
     assert any(view["start"]["gold"] is None for view in views.values())  # those of Figure 1
+    for file in ("best_heads", "entropy"):
+        with (made.folder / f"{file}.csv").open(encoding="utf-8", newline="") as table:
+            assert {row["head"] for row in csv.DictReader(table)} <= {text for text, _ in links}
+    about = {target.partition("_")[2].partition("_")[2] for _, target in links}
+    assert {"attention-to-cls.html", "attention-to-the-next-token.html", "broadest-attention.html"} <= about
 
 
 def relation_rows(made: report.Report) -> list[dict[str, str]]:
@@ -151,7 +156,6 @@ def test_coreference_is_shown_on_a_short_piece_with_its_links(made: report.Repor
 def test_the_page_opens_without_its_views_and_tables_keep_their_columns(made: report.Report) -> None:
     source = made.files[0].read_text(encoding="utf-8")
     assert "<iframe" not in source
-    assert "<script" not in source
     columns = ["relation", "words", "head", "direction", "accuracy", "low", "high", "held out", "offset", "baseline"]
     assert list(relation_rows(made)[0]) == columns
 

@@ -94,6 +94,7 @@ def test_arrays_are_offered_by_name() -> None:
         ({"obj": np.full((2, 3), np.inf)}, "'obj' .* but has an infinite one"),
         ({"obj": [["a"]]}, r"'obj' must be real numbers \[layer, head\], but is a list"),
         ({"obj": [["1"] * 3] * 2}, r"'obj' must be real numbers \[layer, head\], but is a list"),
+        ({"obj": [[1, 2, 3], [4, 5]]}, r"'obj' must be real numbers \[layer, head\], but is a list"),
         ({"obj": np.full((2, 3), 1 + 2j)}, r"'obj' must be real numbers \[layer, head\], but is complex"),
         ({"obj": torch.full((2, 3), 1j)}, r"'obj' must be real numbers \[layer, head\], but is complex"),
         ({"entropy": np.zeros((2, 3))}, "has a statistic 'entropy' of its own; give yours another name"),
@@ -132,13 +133,16 @@ def test_behaviors_are_told_by_head_and_a_head_without_one_is_null() -> None:
     assert labels == list(behaviors.labels)
     assert labels[3] == "det"
     assert None in labels
-    assert part["clusters"]["title"] == "behavior"
+    assert part["clusters"]["title"] == "behaviour"
 
 
 def test_clusters_of_other_heads_are_refused() -> None:
     clusters = cluster_heads(head_distances([attention()]), clusters=2)
     with pytest.raises(SelectionError, match="clusters lack 1 heads of the tensor, such as 3-1"):
         model_view(attention(3, 3).select(layers=[2, 0], heads=[0]), clusters=clusters)
+    unnamed = cluster_heads(np.array([[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]), clusters=2)
+    with pytest.raises(SelectionError, match="clusters lack 3 heads of the tensor, such as 1-1"):
+        model_view(attention(1, 3), clusters=unnamed)
     with pytest.raises(ValidationError, match=r"cluster_heads or clustering.label_behaviors gives, but is int"):
         model_view(attention(), clusters=3)  # type: ignore[arg-type]
 

@@ -9,19 +9,20 @@ import functools
 import os
 import shlex
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
-from bertattn import _files, _optional
-from bertattn.errors import InputError, StorageError, ValidationError
+from bertattn import _arrays, _files, _optional
+from bertattn.errors import BertattnError, InputError, StorageError, ValidationError
 from bertattn.inputs import TextPair
-from bertattn.report._keeping import Keeping
+from bertattn.report._keeping import Keeping, Kept
 from bertattn.report._parts import Picture, Results, Section, Shown, Table
 from bertattn.report._probes import Probing
 from bertattn.report._sections import SECTIONS, relation_settings
+from bertattn.results import one_pass
 
 if TYPE_CHECKING:
     from bertattn.extract import Extractor, Input, Stream
@@ -121,11 +122,11 @@ def run(
 
     Raises:
         InputError: nothing to read, both `text` and `inputs`, a text that gives no input, documents without mentions,
-            or an option that does not go with another.
+            a name that is no UTF-8, an option of another type, or one that does not go with another.
         ValidationError: an option that there is not.
         ModelError, ReaderError, FileNotFoundError: the model or a file cannot be read.
-        StorageError: `out` is a file or an empty name, or nothing can be written there; `run` too, or what is there is
-            of another run.
+        StorageError: `out` is a file, an empty name or one that is no UTF-8, or nothing can be written there; `run`
+            too, or what is there is of another run.
         MissingExtraError: matplotlib is not installed.
 
     Examples:
@@ -137,14 +138,29 @@ def run(
         ('index.html', 4)
     """
     _optional.require("matplotlib", extra="plot", caller="report.run")
-    from bertattn.extract import Extractor
+    from bertattn._prepare import check_inputs
+    from bertattn.extract import Extractor, checked_batch_size
     from bertattn.report import _corpus
 
     begun, started = time.perf_counter(), datetime.now(UTC)
-    if not os.fspath(out):  # Path would read it as the current folder
+    if not _name(out, "out", StorageError):  # Path would read it as the current folder
         raise StorageError("the name of the folder to write is empty; for the current folder write '.'")
-    paths, trees, entities, others = _paths(text), _paths(treebank), _paths(coref), _paths(train)
-    given_vectors = [] if vectors is None else _paths(vectors)
+    if run is not None:
+        _name(run, "run", StorageError)
+    if not isinstance(model, Extractor | str | os.PathLike):
+        raise InputError(
+            f"model must be a name on the hub, a folder or an Extractor, but is of type {type(model).__name__}"
+        )
+    if not isinstance(model, Extractor):
+        _name(model, "model", InputError)
+    paths, trees = _paths(text, "text"), _paths(treebank, "treebank")
+    entities, others = _paths(coref, "coref"), _paths(train, "train")
+    given_vectors = [] if vectors is None else _paths([vectors], "vectors")
+    if inputs is not None:
+        check_inputs(inputs)
+    if isinstance(notes, str) or not isinstance(notes, Sequence) or not all(isinstance(note, str) for note in notes):
+        raise InputError(f"notes must be a list of paragraphs, each a string, but is {notes!r:.60}")
+    batch_size = checked_batch_size(batch_size)
     keeping = Keeping(run, batch_size=batch_size, progress=progress)
     if not paths and inputs is None and not trees and not entities:
         raise InputError(
@@ -161,8 +177,8 @@ def run(
             raise InputError(
                 f"{name} belongs to text that is read as segments; leave it out, or give text files (text=)"
             )
-    if count is not None and count < 1:
-        raise InputError(f"count is how many segments to use, 1 or more, but is {count}")
+    if count is not None and (type(_arrays.plain(count)) is not int or count < 1):
+        raise InputError(f"count is how many segments to use, 1 or more, but is {count!r}")
     if example is not None and not paths and inputs is None:
         raise InputError(
             "example needs text beside it, which says which heads to show; give text files (text=) or inputs (inputs=)"
@@ -209,11 +225,26 @@ def run(
     return Report(Path(out), tuple(Path(out, name) for name in names), results, highlights)
 
 
-def _paths(given: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> list[Path]:
-    names = [given] if isinstance(given, str | os.PathLike) else list(given)
-    if not all(map(os.fspath, names)):  # Path would read it as the current folder
+def _paths(given: object, what: str) -> list[Path]:
+    several = isinstance(given, Iterable) and not isinstance(given, str | bytes | os.PathLike)
+    names = [_name(name, what, InputError) for name in (cast("Iterable[object]", given) if several else [given])]
+    if not all(names):  # Path would read it as the current folder
         raise InputError("the name of a file to read is empty")
-    return [Path(one) for one in names]
+    return [Path(name) for name in names]
+
+
+def _name(given: object, what: str, error: type[BertattnError]) -> str:
+    """A name that the system takes and that can stand on the page and in the record."""
+    name = os.fspath(given) if isinstance(given, str | os.PathLike) else given
+    if not isinstance(name, str):
+        raise error(f"{what} must be a name, or a pathlib.Path, but is {given!r:.60}")
+    if "\0" in name:
+        raise error(f"{what}: the name {name!r} holds a NUL character, which no file can have in its name")
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        raise error(f"{what}: the name {name!r} is no UTF-8; rename it") from None
+    return name
 
 
 @dataclass(frozen=True)
@@ -233,16 +264,19 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
     from bertattn.windowing import windows
 
     surface = example = relations = coreference = probing = distances = gradients = objective = None
+    kept: Kept | None = None
     shown: tuple[AttentionTensor, ...] = ()
     pieces: tuple[AttentionTensor, ...] = ()
     relation_maps: dict[str, AttentionTensor] = {}
     too_little: dict[str, str] = {}
     if read.corpus is not None:
-        summarized = functools.partial(_summarized, weighting=weighting)
-        surface = keeping.sum("surface", ext, read.corpus.inputs, summarized, on_too_long="truncate")
+        measures: dict[str, Any] = {"surface": functools.partial(_summarized, weighting=weighting)}
+        measures["distances"] = _clusters.measured
+        of_text = functools.partial(one_pass, **measures)
+        both = keeping.sum("text", ext, read.corpus.inputs, of_text, on_too_long="truncate")
+        surface, distances = both["surface"], both["distances"]
         example = None if read.corpus.example is None else ext(read.corpus.example)
-        distances = keeping.sum("distances", ext, read.corpus.inputs, _clusters.measured, on_too_long="truncate")
-        sloped = _gradients.measured(read.corpus.inputs, ext, keeping, batch_size=batch_size)
+        sloped = _gradients.measured(read.corpus.inputs, ext, keeping)
         if isinstance(sloped, str):
             too_little["gradients"] = sloped
         else:
@@ -250,7 +284,8 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
     if read.treebank is not None:
         sentences = read.treebank.sentences
         scoring = functools.partial(_scored, sentences=len(sentences))
-        relations = keeping.sum("relations", ext, sentences, scoring, on_too_long="skip", on_error="skip")
+        kept = keeping.maps("treebank", ext, sentences, also=scoring)
+        relations = cast("RelationScores", kept.also)
         if not relations.count():
             raise InputError(
                 f"no word of the {len(sentences)} sentences of the treebank has a governor; give one whose column HEAD "
@@ -272,9 +307,10 @@ def _measured(read: _Read, ext: Extractor, keeping: Keeping, *, weighting: Any, 
                 "give documents in which mentions of one entity stand closer together"
             )
         pieces = _coreference.examples(coreference, documents, ext, batch_size=batch_size)
-    if read.treebank is not None:
+    if read.treebank is not None and kept is not None:
         found = _probes.measured(
             read.treebank.sentences,
+            kept,
             None if read.train is None else read.train.sentences,
             None if read.vectors is None else read.vectors.vectors,
             ext,
@@ -439,6 +475,12 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
         _clusters.behaviors(results).to_csv(folder / "head_behaviors.csv")
     if results.example is not None:
         storage.save(folder / "figure1.safetensors", results.example)
+    for name, shown_maps in (
+        ("figure5", results.relation_examples),
+        ("figure5_coreference", results.coreference_examples),
+    ):
+        for number, maps in enumerate(shown_maps, start=1):
+            storage.save(folder / f"{name}_{number}.safetensors", maps)
     if results.relations is not None:
         results.relations.to_csv(folder / "relation_scores.csv")
         results.relations.save(folder / "relation_scores.json")
@@ -464,6 +506,7 @@ def _write(folder: Path, results: Results, record: dict[str, Any], *, notes: Seq
         images=images,
         record=record,
         too_little=results.too_little,
+        files=[path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()],
     )
     _files.write_whole(folder / PAGE, page)
     return tuple(line for _, shown in sections if shown for line in shown.highlights)

@@ -142,10 +142,21 @@ def section(results: Results) -> Shown:
                 "(Figure 6 of Clark et al. 2019.)",
                 f"Heads as points, near each other where their attention is alike. Labels: {counts}.",
                 wide=True,
+                numbers=("head_map.csv",),
             ),
         ),
         tables=(
             Table("head_labels", "What the heads do: the label of each.", behaviour_rows),
+            Table(
+                "head_map",
+                "Where each head stands in the figure, in roots of nats; only the distances mean something.",
+                [
+                    {"head": name, "label": LABELS.get(label_of[name], label_of[name]), "x": float(x), "y": float(y)}
+                    for name, (x, y) in zip(embedding.names, embedding.coordinates, strict=True)
+                ],
+                precision=".3g",
+                folded=True,
+            ),
             Table(
                 "head_clusters",
                 f"{groups.clusters} clusters of heads, by Ward's linkage of the roots of the distances; the number is "
@@ -186,7 +197,7 @@ def _highlights(distances: HeadDistances) -> tuple[str, ...]:
         said.append(
             f"heads of one layer are {_verdict(closeness)} ({closeness.within:.3g} nats on average) than to those of "
             f"other layers ({closeness.between:.3g}; permutation test of {closeness.permutations:,}, p = "
-            f"{_p(closeness.p_value)})"
+            f"{_p(closeness.p)})"
         )
     matrix, errors = distances.matrix(), distances.standard_error()
     first, second = np.unravel_index(np.argmin(matrix + np.diag([np.inf] * len(matrix))), matrix.shape)
@@ -202,7 +213,7 @@ def _highlights(distances: HeadDistances) -> tuple[str, ...]:
 
 def _verdict(closeness: LayerCloseness) -> str:
     if closeness.difference > 0:
-        return f"{'' if closeness.p_value < 0.05 else 'not clearly '}closer to each other"
+        return f"{'' if closeness.p < 0.05 else 'not clearly '}closer to each other"
     return "no closer to each other"
 
 

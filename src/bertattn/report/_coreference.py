@@ -16,9 +16,10 @@ from bertattn.heads import (
     HeadAgainst,
     coreference_cross_fit,
     coreference_table,
+    coreference_tests,
     score_coreference,
 )
-from bertattn.report import _views
+from bertattn.report import _published, _views
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -31,6 +32,7 @@ from bertattn.report._parts import (
     Shown,
     Table,
     blank,
+    bounds,
     given,
 )
 from bertattn.windowing import windows
@@ -146,6 +148,7 @@ def section(results: Results) -> Shown:
             "95% intervals over documents. The head is picked on the same mentions, and chooses among "
             f"{CANDIDATES[table.candidates]}; the baselines choose among earlier mentions.",
             "Accuracy of the best head and of the baselines, by type of mention.",
+            numbers=("table2.csv",),
         )
     ]
     if results.coreference_examples:
@@ -163,11 +166,17 @@ def section(results: Results) -> Shown:
                 "it does not; all other attention is grey. (As Figure 5 of Clark et al. 2019.)",
                 f"Attention of head {table.head} in short pieces of text, as lines between words.",
                 wide=True,
+                numbers=tuple(
+                    f"figure5_coreference_{i}.safetensors" for i in range(1, len(results.coreference_examples) + 1)
+                ),
             )
         )
     types = list(dict.fromkeys(row.type for row in table.rows))
     numbers = ", ".join(f"{name} {table.row('head', name).count:,}" for name in types)
-    modes, rows = _modes(scores), _rows(table, held_out, types)
+    model = _published.bert_base(scores)
+    modes, rows = _modes(scores), _rows(table, held_out, types, paper=model is not None)
+    if model is not None:
+        rows.append(_of_their_head(scores, types))
     piece = next(iter(results.coreference_examples), None)
     links, pages = _views.head_pages(
         [(row["head"], "coreference", piece) for row in ({"head": table.head}, *modes)], gold="coreference"
@@ -179,24 +188,29 @@ def section(results: Results) -> Shown:
         tables=(
             Table(
                 "table2",
-                f"Mentions whose antecedent is found, by type (Table 2 of Clark et al. 2019). Counted: {numbers}.",
+                f"Mentions whose antecedent is found, by type (Table 2 of Clark et al. 2019). Counted: {numbers}."
+                + ("" if model is None else f" {_published.notes(model, 'table2')}"),
                 rows,
-                percent=tuple(column for name in types for column in _columns(name)),
+                percent=(
+                    *(column for name in types for column in _columns(name)),
+                    *(f"{name} paper" for name in types),
+                ),
                 bars=tuple(types),
+                precision=_published.SIGNED,
                 aside=tuple(column for name in types for column in _columns(name)[1:]),
                 links={"system": [links[0] if row["system"] == _named(table) else None for row in rows]},
             ),
             Table(
                 "coreference_candidates",
                 "The best head by what it chooses from, which the paper leaves open: "
-                f"{'; '.join(f'{name}, {meaning}' for name, meaning in CANDIDATES.items())}. {_views.OPENS}",
+                f"{'; '.join(f'{name}, {meaning}' for name, meaning in CANDIDATES.items())}. {_views.opens(links)}",
                 modes,
                 percent=shares,
                 bars=("accuracy",),
                 links={"head": links[1:]},
             ),
         ),
-        highlights=(_highlight(table, held_out),),
+        highlights=(_highlight(table, held_out, min(test.adjusted_p for test in coreference_tests(scores).rows)),),
         views=pages,
     )
 
@@ -205,7 +219,9 @@ def _columns(mention_type: str) -> tuple[str, str, str]:
     return mention_type, f"{mention_type} low", f"{mention_type} high"
 
 
-def _rows(table: CoreferenceTable, held_out: CoreferenceTable | None, types: Sequence[str]) -> list[dict[str, Any]]:
+def _rows(
+    table: CoreferenceTable, held_out: CoreferenceTable | None, types: Sequence[str], *, paper: bool
+) -> list[dict[str, Any]]:
     shown = [(name, table, system) for system, name in SYSTEMS.items()]
     shown.append((_named(table), table, "head"))
     if held_out is not None:
@@ -216,8 +232,21 @@ def _rows(table: CoreferenceTable, held_out: CoreferenceTable | None, types: Seq
         for one in types:
             row = source.row(system, one)
             cells |= dict(zip(_columns(one), (row.accuracy, row.low, row.high), strict=True))
+            if paper:
+                theirs = system if source is table else "held out"
+                cells |= _published.coreference_columns(theirs, one, row.accuracy)
         rows.append(cells)
     return rows
+
+
+def _of_their_head(scores: CoreferenceScores, types: Sequence[str]) -> dict[str, Any]:
+    """The row of the head that the paper names; picked elsewhere, and without an interval here."""
+    name, found = _published.coreference_head(scores, types)
+    cells: dict[str, Any] = {"system": f"head {name}, the paper's"}
+    for one, accuracy in zip(types, found, strict=True):
+        cells |= dict(zip(_columns(one), (accuracy, float("nan"), float("nan")), strict=True))
+        cells |= _published.coreference_columns("head", one, accuracy)
+    return cells
 
 
 def _modes(scores: CoreferenceScores) -> list[dict[str, Any]]:
@@ -232,8 +261,7 @@ def _modes(scores: CoreferenceScores) -> list[dict[str, Any]]:
                 "head": table.head,
                 "direction": table.direction,
                 "accuracy": best.accuracy,
-                "low": best.low,
-                "high": best.high,
+                **bounds(best.low, best.high),
                 "held out": float("nan") if held_out is None else held_out.row("head").accuracy,
                 "chance": table.row("chance").accuracy,
             }
@@ -271,8 +299,12 @@ def _counts(scores: CoreferenceScores) -> str:
     )
 
 
-def _highlight(table: CoreferenceTable, held_out: CoreferenceTable | None) -> str:
-    """What the best head finds, and whether that is more than same-head-word finds, if possible on other documents."""
+def _highlight(table: CoreferenceTable, held_out: CoreferenceTable | None, p: float) -> str:
+    """What the best head finds, and whether that is more than same-head-word finds, if possible on other documents.
+
+    `p` is the smallest of all heads against same-head-word, adjusted for their number: the interval of what is held
+    out is too short where the folds pick different heads.
+    """
     best, source = table.row("head"), held_out or table
     against, baseline = source.against("same_head"), source.row("same_head")
     says = (
@@ -280,22 +312,23 @@ def _highlight(table: CoreferenceTable, held_out: CoreferenceTable | None) -> st
         f"mentions ({_interval(best.low, best.high, '.1%')}). "
     )
     if held_out is None:
-        says += f"Picked on these same documents, it {_verdict(against, plural=False)}"
+        says += f"Picked on these same documents, it {_verdict(against, p, plural=False)}"
     else:
         found = held_out.row("head").accuracy
-        says += f"Picked on other documents, heads find {found:.1%}; they {_verdict(against, plural=True)}"
+        says += f"Picked on other documents, heads find {found:.1%}; they {_verdict(against, p, plural=True)}"
     points = 100 * np.array([against.difference, against.low, against.high])
     return (
-        f"{says} the nearest mention with the same head word, {baseline.accuracy:.1%} (difference {points[0]:+.1f} "
-        f"points, {_interval(points[1], points[2], '+.1f')}); the nearest mention is right in "
+        f"{says} the nearest mention with the same head word, {baseline.accuracy:.1%} (difference {points[0]:+z.1f} "
+        f"points, {_interval(points[1], points[2], '+z.1f')}; p = {p:.4f} for the best of all heads at once); "
+        "the nearest mention is right in "
         f"{table.row('nearest').accuracy:.1%}, the rules in {table.row('rule_based').accuracy:.1%}, chance in "
         f"{table.row('chance').accuracy:.1%}."
     )
 
 
-def _verdict(against: HeadAgainst, *, plural: bool) -> str:
-    """By the interval of the difference; without one nothing is clear. "Fewer" is not said: see `cross_fit`."""
-    if against.low > 0:
+def _verdict(against: HeadAgainst, p: float, /, *, plural: bool) -> str:
+    """By the interval of the difference and the test; without them nothing is clear. "Fewer" is not said."""
+    if against.low > 0 and p <= 1 - LEVEL:
         return f"{'find' if plural else 'finds'} more than"
     return f"{'do' if plural else 'does'} not {'clearly ' if against.difference > 0 else ''}find more than"
 

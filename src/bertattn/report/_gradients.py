@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from bertattn import _arrays, figures
-from bertattn.attribution import CausalLM, Contrastive, MaskedLM, gradient_importance, gradients, own_objective
+from bertattn.attribution import CausalLM, Contrastive, MaskedLM, gradient_importance, own_objective
 from bertattn.errors import InputError, ModelError, ValidationError
 from bertattn.inputs import TextPair
 from bertattn.report._parts import Picture, Results, Shown, Table, blank, given
 from bertattn.statistics import Summary
 
 if TYPE_CHECKING:
+    from bertattn.attribution import GradientStream
     from bertattn.extract import Extractor, Input
     from bertattn.report._keeping import Keeping
 
@@ -38,9 +40,7 @@ OBJECTIVES: Final = {
 }
 
 
-def measured(
-    inputs: Sequence[Input], ext: Extractor, keeping: Keeping, *, batch_size: int
-) -> tuple[Summary, str] | str:
+def measured(inputs: Sequence[Input], ext: Extractor, keeping: Keeping, /) -> tuple[Summary, str] | str:
     """The statistics of Figure 3 and the objective they are of; or why there are none.
 
     Raises:
@@ -54,31 +54,23 @@ def measured(
             "the model has no language-modelling head whose loss could be differentiated, and the inputs are no pairs "
             "of passages, which a sentence encoder could be asked to match"
         )
-
-    def make() -> Summary:
-        stream = gradients(
-            ext,
-            inputs,
-            objective=objective,
-            on_too_long="truncate",
-            on_error="skip",
-            batch_size=batch_size,
-            progress=keeping.progress,
-        )
-        try:
-            return gradient_importance(stream)
-        except ValidationError:
-            if len(stream.skipped) < len(inputs):
-                raise
-            raise InputError(f"no input gives a loss: {stream.skipped[0].reason}") from None
-
+    importance = functools.partial(_importance, inputs=len(inputs))
     try:
-        found = keeping.result(
-            "gradients", Summary, keeping.described(ext, inputs, objective=repr(objective), batch_size=batch_size), make
+        found = keeping.sum(
+            "gradients", ext, inputs, importance, objective=objective, on_too_long="truncate", on_error="skip"
         )
     except (InputError, ModelError) as error:
         return str(error)
     return found, type(objective).__name__
+
+
+def _importance(stream: GradientStream, /, *, inputs: int) -> Summary:
+    try:
+        return gradient_importance(stream)
+    except ValidationError:
+        if len(stream.skipped) < inputs:
+            raise
+        raise InputError(f"no input gives a loss: {stream.skipped[0].reason}") from None
 
 
 def section(results: Results) -> Shown:
@@ -103,6 +95,12 @@ def section(results: Results) -> Shown:
             " Tokens late in a text are seen by few others, so their sums are small whatever they mean: compare kinds "
             "of token by the means over the queries that see them (mean_entries in gradient_importance.csv)."
         )
+    if objective == "Contrastive":
+        what += (
+            " The last batch is smaller where the passages do not fill it, so that its loss is another. The two "
+            "passages of a pair are one observation of the intervals; pairs of one batch hang together too, which "
+            "they do not count."
+        )
     compared = (
         "Only shapes and ratios can be compared with other figures of this kind: the size depends on how the loss is "
         "averaged. Attention times gradient, in the second figure, says to first order what the loss would lose (below "
@@ -113,15 +111,17 @@ def section(results: Results) -> Shown:
             "figure3",
             figures.gradient_figure(summary, figure=blank()),
             "The size of the gradient by layer, for attention to all (unmasked) tokens, to [SEP] and to full stops and "
-            "commas; a dot is a head, bars are 95% intervals over texts, rather too long than too short. (As Figure 3 "
-            "of Clark et al. 2019.)",
+            "commas; a dot is a head, bars are 95% intervals over texts of the mean of a layer's heads, as if all of "
+            "them rose and fell as one. (As Figure 3 of Clark et al. 2019.)",
             "Gradient of the objective by attention weights, by layer and kind of token.",
+            numbers=("gradients.csv", "gradient_importance.csv"),
         ),
         Picture(
             "attention_x_gradient",
             figures.gradient_figure(summary, quantity="attention_x_gradient", figure=blank()),
             "Attention times gradient, with its sign, likewise: above 0 where the weight makes the loss larger.",
             "Attention times gradient by layer and kind of token.",
+            numbers=("gradients.csv", "gradient_importance.csv"),
         ),
     )
     table = Table(

@@ -77,6 +77,7 @@ class Picture:
         caption: what it shows and how to read it.
         description: what is to be seen, for those who cannot see it.
         wide: whether it takes the whole width of the page.
+        numbers: the names of the files that have what it draws as numbers.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Picture:
     caption: str
     description: str
     wide: bool = False
+    numbers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,11 @@ def blank() -> Figure:
     from matplotlib.figure import Figure
 
     return Figure()
+
+
+def bounds(low: float, high: float) -> dict[str, float]:
+    """The ends of an interval by resampling, for a table; none where all units agree: it would have no length."""
+    return {"low": low, "high": high} if low < high else {"low": float("nan"), "high": float("nan")}
 
 
 def given(value: T | None) -> T:

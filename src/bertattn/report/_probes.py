@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
@@ -30,6 +28,7 @@ from bertattn.probes import (
     score_governors,
     score_structure,
 )
+from bertattn.report import _published
 from bertattn.report._parts import FOLDS, LEVEL, RESAMPLES, SEED, Picture, Results, Shown, Table, blank, given
 from bertattn.statistics import adjust_pvalues, bootstrap_ci, paired_permutation_test
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
 
     from bertattn.annotation import Sentence
     from bertattn.extract import Extractor
-    from bertattn.report._keeping import Keeping
+    from bertattn.report._keeping import Keeping, Kept
     from bertattn.vectors import VectorCoverage, WordVectors
 
 __all__ = ["Probing"]
@@ -51,7 +50,6 @@ ATTENTION: Final = "attention"
 WORDS: Final = "attention + words"
 STRUCTURAL: Final = "structural probe"
 WEIGHED: Final = (ATTENTION, WORDS)
-ROWS: Final = (BASELINE, DISTANCE, RANDOM, ATTENTION, WORDS, STRUCTURAL)
 
 # Of the models with random weights.
 SEEDS: Final = (0, 1, 2)
@@ -153,6 +151,7 @@ class _Fit:
 
 def measured(
     sentences: Sequence[Sentence],
+    kept: Kept,
     train: Sequence[Sentence] | None,
     vectors: WordVectors | None,
     ext: Extractor,
@@ -164,6 +163,7 @@ def measured(
 
     Args:
         sentences: of the treebank.
+        kept: their maps.
         train: what probes are trained on; None for cross-fitting.
         vectors: of words; None takes the model's own.
         ext: the trained model.
@@ -174,7 +174,7 @@ def measured(
         InputError: the model can take none of the sentences to train on.
         StorageError, OSError: as `Keeping`.
     """
-    maps = _maps("attention", ext, sentences, train, keeping)
+    maps = _maps("attention", kept, ext, train, keeping)
     data, others = maps.scored(), None if maps.train is None else maps.train()
     for one, which in ((data, "of the treebank"), (others, "to train on")):
         if one is not None and len(one) < FEWEST:
@@ -244,14 +244,11 @@ def measured(
     )
 
 
-def _maps(
-    name: str, ext: Extractor, sentences: Sequence[Sentence], train: Sequence[Sentence] | None, keeping: Keeping
-) -> _Maps:
-    scored, depends_on = keeping.maps(f"{name}-maps", ext, sentences)
+def _maps(name: str, kept: Kept, ext: Extractor, train: Sequence[Sentence] | None, keeping: Keeping) -> _Maps:
     if train is None:
-        return _Maps(_with_trees(scored), None, depends_on)
-    of_train, more = keeping.maps(f"{name}-train-maps", ext, train)
-    return _Maps(_with_trees(scored), _with_trees(of_train), {**depends_on, **more})
+        return _Maps(_with_trees(kept.maps), None, kept.depends_on)
+    others = keeping.maps(f"{name}-train-maps", ext, train)
+    return _Maps(_with_trees(kept.maps), _with_trees(others.maps), {**kept.depends_on, **others.depends_on})
 
 
 def _with_trees(read: Callable[[], ProbeData]) -> Callable[[], ProbeData]:
@@ -291,8 +288,9 @@ def _of_random_weights(
     """The probe on the attention of the model with random weights in all layers but the embeddings."""
     from bertattn.interventions import randomize
 
-    maps = _maps(f"random-{seed}", randomize(ext, seed=seed), sentences, train, keeping)
-    return _Fit(f"random-{seed}", probe, maps, keeping).scores(RANDOM)
+    name, drawn = f"random-{seed}", randomize(ext, seed=seed)
+    maps = _maps(name, keeping.maps(f"{name}-maps", drawn, sentences), drawn, train, keeping)
+    return _Fit(name, probe, maps, keeping).scores(RANDOM)
 
 
 def _structural(
@@ -371,8 +369,7 @@ def section(results: Results) -> Shown:
     table = probing.table()
     words, alone = probing.scores[WORDS][0], probing.scores[ATTENTION][0]
     comparisons = _comparisons(probing)
-    published = json.loads(resources.files(__package__).joinpath("published.json").read_text(encoding="utf-8"))
-    paper = ", ".join(f"{name} {published['table3'][name]}" for name in ROWS)
+    model = _published.bert_base(results.relations)
     pictures = (
         Picture(
             "table3",
@@ -381,6 +378,7 @@ def section(results: Results) -> Shown:
             f"the largest of {len(SEEDS)} draws of random weights. The structural probe (hollow) finds edges without a "
             "direction between words that are no punctuation, so it is not comparable. (Table 3 of Clark et al. 2019.)",
             "Accuracy of probes and baselines at finding governors.",
+            numbers=("table3.csv",),
         ),
         Picture(
             "probe_weights",
@@ -389,6 +387,7 @@ def section(results: Results) -> Shown:
             "head, less the mean over all candidates, with attention from and to the word added up. Purple heads speak "
             "for it, orange ones against it.",
             "Grids of layers and heads, colored by how much each head speaks for the right governor.",
+            numbers=tuple(f"probe_{kind.replace(' + ', '_')}_heads.csv" for kind in probing.head_weights),
         ),
     )
     names = [name for name in words.relation_names() if words.count(name) >= _fewest_words(words)][:TOP_RELATIONS]
@@ -398,8 +397,8 @@ def section(results: Results) -> Shown:
         tables=(
             Table(
                 "table3",
-                f"Table 3 of Clark et al. 2019, on {table.count:,} words of {table.sentences:,} sentences. They report "
-                f"for BERT-base on the Penn Treebank, in percent: {paper}.",
+                f"Table 3 of Clark et al. 2019, on {table.count:,} words of {table.sentences:,} sentences."
+                + ("" if model is None else f" {_published.notes(model, 'table3')}"),
                 [
                     {
                         "predictor": row.name,
@@ -411,10 +410,12 @@ def section(results: Results) -> Shown:
                         "largest": row.largest if row.seeds > 1 else float("nan"),
                         "measure": row.measure if row.comparable else f"{row.measure}, not comparable",
                     }
+                    | ({} if model is None else _published.probe_columns(row.name, row.accuracy))
                     for row in table.rows
                 ],
-                percent=("accuracy", "low", "high", "smallest", "largest"),
+                percent=("accuracy", "low", "high", "smallest", "largest", "paper"),
                 bars=("accuracy",),
+                precision=_published.SIGNED,
             ),
             Table(
                 "probe_comparisons",
@@ -549,9 +550,9 @@ def _highlight(table: ProbeTable, comparisons: Sequence[Mapping[str, Any]]) -> s
     words = table[WORDS]
     said = ", ".join(f"{row.name} {row.accuracy:.1%}" for row in table.rows if row.comparable and row.name != WORDS)
     control = comparisons[-1]
-    ends = f"{100 * control['low']:+.1f} to {100 * control['high']:+.1f}"
+    ends = f"{100 * control['low']:+z.1f} to {100 * control['high']:+z.1f}"
     return (
         f"A probe on the attention of all heads and on words finds the governor of {words.accuracy:.1%} of "
         f"{table.count:,} words (95% CI {words.low:.1%} to {words.high:.1%}); the difference to {control['than']} is "
-        f"{100 * control['difference']:+.1f} points (95% CI {ends}). Others find: {said}."
+        f"{100 * control['difference']:+z.1f} points (95% CI {ends}). Others find: {said}."
     )

@@ -15,7 +15,7 @@ import numpy as np
 from bertattn import _arrays, figures
 from bertattn.errors import SelectionError
 from bertattn.heads import BestHead, RelationScores, best_heads, cross_fit
-from bertattn.report import _clusters, _coreference, _gradients, _probes, _views
+from bertattn.report import _clusters, _coreference, _gradients, _probes, _published, _views
 from bertattn.report._parts import (
     EXAMPLES_FOUND,
     EXAMPLES_MISSED,
@@ -29,6 +29,7 @@ from bertattn.report._parts import (
     Shown,
     Table,
     blank,
+    bounds,
     given,
     least_words,
 )
@@ -72,6 +73,10 @@ PATTERNS: Final = (
     ("bos", "the first token (BOS)"),
     ("eos", "the end token (EOS)"),
     ("punctuation", ". or ,"),
+)
+INTERVALS = (
+    "The 95% intervals are between sequences, as if each came from a text of its own; pieces of one text are alike, "
+    "and then they are too short."
 )
 SELECTION = (
     "The heads are picked on the same text as their numbers come from, so expect a little less of them on new text."
@@ -139,20 +144,26 @@ def _examples(results: Results) -> Shown:
     return Shown(
         pictures=(
             Picture(
-                "figure1", drawn, caption, f"Attention of single heads as lines between tokens: {heads}.", wide=True
+                "figure1",
+                drawn,
+                caption,
+                f"Attention of single heads as lines between tokens: {heads}.",
+                wide=True,
+                numbers=("figure1.safetensors",),
             ),
         ),
-        tables=(Table("heads_shown", f"The heads shown, and why. {_views.OPENS}", rows, links={"head": links}),),
+        tables=(Table("heads_shown", f"The heads shown, and why. {_views.opens(links)}", rows, links={"head": links}),),
         views=pages,
     )
 
 
 def _surface(results: Results) -> Shown:
     summary = given(results.surface)
-    rows, highlights = [], []
+    rows, highlights, found = [], [], []
     count = len(summary.layers) * len(summary.heads)
     for statistic, label in PATTERNS:
         for rank, best in enumerate(_best(summary, statistic, TOP), start=1):
+            found.append((best.head, f"attention to {label}", results.example))
             rows.append(
                 {
                     "attention to": label,
@@ -177,23 +188,26 @@ def _surface(results: Results) -> Shown:
     average = "all tokens" if summary.weighting == "query" else "the tokens of each sequence, then over sequences"
     shares = ("mean", "low", "high", "mean of all heads")
     masses = (*(name for name, _ in PATTERNS), "max_weight")
+    links, pages = _views.head_pages(found)
     return Shown(
-        text=(f"Shares of attention, averaged over {average}; 95% intervals between sequences. {SELECTION}",),
+        text=(f"Shares of attention, averaged over {average}. {INTERVALS} {SELECTION}",),
         pictures=(
             Picture(
                 "figure2",
                 figures.special_token_figure(summary, figure=blank()),
                 caption,
                 "Average attention of each head to [CLS], [SEP] and punctuation, by layer.",
+                numbers=("surface_patterns.csv",),
             ),
         ),
         tables=(
             Table(
                 "best_heads",
-                f"The {TOP} heads with the largest share of attention to each kind of token.",
+                f"The {TOP} heads with the largest share of attention to each kind of token. {_views.opens(links)}",
                 rows,
                 percent=shares,
                 bars=("mean",),
+                links={"head": links},
             ),
             Table(
                 "heads",
@@ -203,9 +217,22 @@ def _surface(results: Results) -> Shown:
                 bars=masses,
                 folded=True,
             ),
+            *_in_the_paper(
+                summary, "surface", "shares of attention", percent=("here", "paper"), precision=_published.SIGNED
+            ),
         ),
         highlights=tuple(highlights),
+        views=pages,
     )
+
+
+def _in_the_paper(summary: Summary, part: str, what: str, /, **shown: Any) -> tuple[Table, ...]:
+    """What section 3 of the paper reports, if this is its model."""
+    model = _published.bert_base(summary)
+    if model is None:
+        return ()
+    caption = f"What the paper reports: {what}, means over heads. {_published.notes(model, part)}"
+    return (Table(f"{part}_paper", caption, _published.statements(summary, part), **shown),)
 
 
 def _every_head(summary: Summary) -> list[dict[str, Any]]:
@@ -222,11 +249,16 @@ def _every_head(summary: Summary) -> list[dict[str, Any]]:
 def _entropy(results: Results) -> Shown:
     summary = given(results.surface)
     uniform = float(_arrays.nan_mean(summary.mean("uniform_entropy").ravel()))
-    rows = [
-        {"kind": kind, "rank": rank, "head": best.name, "mean": best.mean, "low": best.low, "high": best.high}
+    found = [
+        (kind, rank, best)
         for kind, largest in (("broadest", True), ("most focused", False))
         for rank, best in enumerate(_best(summary, "entropy", TOP, largest=largest), start=1)
     ]
+    rows = [
+        {"kind": kind, "rank": rank, "head": best.name, "mean": best.mean, "low": best.low, "high": best.high}
+        for kind, rank, best in found
+    ]
+    links, pages = _views.head_pages([(best.head, f"{kind} attention", results.example) for kind, _, best in found])
     by_layer = _arrays.nan_mean(summary.mean("entropy"))
     low, high = int(np.nanargmin(by_layer)), int(np.nanargmax(by_layer))
     meaning = (
@@ -238,7 +270,7 @@ def _entropy(results: Results) -> Shown:
         f"spread has {uniform:.2f}) and most focused in layer {summary.layers[low] + 1} ({by_layer[low]:.2f})."
     )
     return Shown(
-        text=(f"{meaning} {SELECTION}",),
+        text=(f"{meaning} {INTERVALS} {SELECTION}",),
         pictures=(
             Picture(
                 "figure4",
@@ -247,10 +279,20 @@ def _entropy(results: Results) -> Shown:
                 "layer's heads, the dashed line is attention spread evenly. Below, of the attention from [CLS] alone. "
                 "(Figure 4 of Clark et al. 2019.)",
                 "Entropy of each head's attention by layer, beside that of an even spread.",
+                numbers=("surface_patterns.csv",),
             ),
         ),
-        tables=(Table("entropy", f"The {TOP} broadest and the {TOP} most focused heads, in nats.", rows),),
+        tables=(
+            Table(
+                "entropy",
+                f"The {TOP} broadest and the {TOP} most focused heads, in nats. {_views.opens(links)}",
+                rows,
+                links={"head": links},
+            ),
+            *_in_the_paper(summary, "entropy", "entropy in nats"),
+        ),
         highlights=(extremes,) if len(by_layer) > 1 else (),
+        views=pages,
     )
 
 
@@ -323,21 +365,23 @@ def _relations(results: Results) -> Shown:
     min_count = least_words(scores)
     table = best_heads(scores, min_count=min_count, offsets=OFFSETS, level=LEVEL, resamples=RESAMPLES, seed=SEED)
     held_out = _held_out(scores, [row.relation for row in table.rows])
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "relation": row.relation,
             "words": row.count,
             "head": row.head,
             "direction": row.direction,
             "accuracy": row.accuracy,
-            "low": row.low,
-            "high": row.high,
+            **bounds(row.low, row.high),
             "held out": held_out[row.relation].accuracy if row.relation in held_out else float("nan"),
             "offset": f"{row.offset:+d}",
             "baseline": row.baseline,
         }
         for row in table.rows
     ]
+    model = _published.bert_base(scores)
+    if model is not None:
+        rows = [row | _published.relation_columns(scores, row["relation"], row["accuracy"]) for row in rows]
     maps = results.relation_maps
     links, pages = _views.head_pages(
         [(row.head, row.relation, maps.get(row.relation)) for row in table.rows], gold="relations"
@@ -350,6 +394,7 @@ def _relations(results: Results) -> Shown:
             "For each relation the head that finds the governor most often, with its 95% interval, and what the best "
             "fixed offset finds. Heads and offsets are picked on the same words.",
             "Accuracy of the best head and of the best fixed offset, relation by relation.",
+            numbers=("relations.csv",),
         )
     ]
     if clearest is not None and results.relation_examples:
@@ -362,6 +407,7 @@ def _relations(results: Results) -> Shown:
                 "other attention is grey. (As Figure 5 of Clark et al. 2019.)",
                 f"Attention of head {clearest.head} in single sentences, as lines between words.",
                 wide=True,
+                numbers=tuple(f"figure5_{i}.safetensors" for i in range(1, len(results.relation_examples) + 1)),
             )
         )
     picking = (
@@ -369,16 +415,19 @@ def _relations(results: Results) -> Shown:
         f"picks them on the other {FOLDS - 1} of {FOLDS} parts of the treebank, which is parted between "
         f"{_fold_by(scores)}s (– where one part alone has the relation, or there are fewer than {FOLDS} sentences). "
         "Intervals are by bootstrap over sentences; they do not cover the picking, nor that sentences of one document "
-        "are alike."
+        "are alike. There is none where all sentences agree, which says nothing of others."
     )
-    shares = ("accuracy", "low", "high", "held out", "baseline")
+    shares = ("accuracy", "low", "high", "held out", "baseline", "its accuracy here", "paper")
     highlight = []
     if clearest is not None:
+        interval = f"95% CI {clearest.low:.1%} to {clearest.high:.1%}"
+        if not clearest.low < clearest.high:
+            interval = "no interval: all sentences agree"
         other = held_out.get(clearest.relation)
         elsewhere = "" if other is None else f"; picked on other {_fold_by(scores)}s, {other.accuracy:.1%}"
         highlight.append(
             f"Head {clearest.head} finds the governor of {clearest.accuracy:.1%} of {clearest.count:,} words with the "
-            f"relation {clearest.relation} (95% CI {clearest.low:.1%} to {clearest.high:.1%}{elsewhere}); the best "
+            f"relation {clearest.relation} ({interval}{elsewhere}); the best "
             f"fixed offset, {clearest.offset:+d}, finds {clearest.baseline:.1%}."
         )
     return Shown(
@@ -387,10 +436,12 @@ def _relations(results: Results) -> Shown:
         tables=(
             Table(
                 "relations",
-                f"The best head for each relation with at least {min_count} words. {_views.OPENS}",
+                f"The best head for each relation with at least {min_count} words. {_views.opens(links)}"
+                + ("" if model is None else f" {_published.notes(model, 'table1')}"),
                 rows,
                 percent=shares,
                 bars=("accuracy", "baseline"),
+                precision=_published.SIGNED,
                 links={"head": links},
             ),
         ),

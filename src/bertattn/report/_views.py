@@ -14,12 +14,10 @@ if TYPE_CHECKING:
     from bertattn.tensor import AttentionTensor
     from bertattn.views.head import Gold
 
-__all__ = ["FOLDER", "OPENS", "head_pages"]
+__all__ = ["FOLDER", "head_pages", "opens"]
 
 FOLDER: Final = "views"
 LONGEST_NAME: Final = 40
-# What a caption says of the links in its table.
-OPENS: Final = "A head's name opens a view of it on one text, to look at."
 
 
 def head_pages(
@@ -54,6 +52,11 @@ def head_pages(
         pages[f"{link}.html"] = page
         links.append(f"{link}.html")
     return links, pages
+
+
+def opens(links: Sequence[str | None], /) -> str:
+    """What a caption says of the links in its table; nothing where there are none."""
+    return "A head's name opens a view of it on one text, to look at." if any(links) else ""
 
 
 def _page(attention: AttentionTensor, head: int, gold: Gold | None, *, title: str) -> views.HTMLView:

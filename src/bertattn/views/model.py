@@ -53,7 +53,7 @@ def model_view(
             decoder and its cross-attention, named by the keys of a mapping or by their sources.
         statistic: more to sort and colour by: all of a `Summary`, arrays `[layer, head]` by name, such as
             `{"obj": scores.accuracy("obj", direction="from_dependent")}`, or one array. NaN where it is undefined.
-        clusters: groups to sort and colour by, of `clustering.cluster_heads` or `clustering.label_behaviors`.
+        clusters: to sort and colour by, of `clustering.cluster_heads` or `clustering.label_behaviors`.
         title: of the page; None makes one of the first words.
         height: of the frame in a notebook, in whole pixels, at least 100; None for a usual one.
 
@@ -163,10 +163,10 @@ def _checked(attention: AttentionTensor, name: str, values: Any) -> Numpy:
         given = np.asarray(_arrays.to_numpy(values))
         # NumPy would drop the imaginary parts, and read numbers in texts.
         numbers = given.astype(np.float64) if given.dtype.kind in "biufO" else None
-    except (TypeError, ValueError):
-        numbers = None
+    except (TypeError, ValueError):  # rows of different lengths, or objects that are no numbers
+        given, numbers = np.array(None), None
     if numbers is None:
-        kind = "complex" if np.iscomplexobj(values) else f"a {type(values).__name__}"
+        kind = "complex" if np.iscomplexobj(given) else f"a {type(values).__name__}"
         raise ValidationError(
             f"statistic {name!r} must be real numbers [layer, head], but is {kind}; give a Summary, an array, or a "
             "mapping from names to arrays"
@@ -186,7 +186,7 @@ def _clusters(attention: AttentionTensor, clusters: Any) -> dict[str, Any]:
         title, groups = "cluster", [f"cluster {n}" for n in range(1, clusters.clusters + 1)]
         labels: list[int | None] = [int(label) - 1 for label in clusters.labels]
     elif isinstance(clusters, HeadBehaviors):
-        title, groups = "behavior", [name for name, count in clusters.counts().items() if name is not None and count]
+        title, groups = "behaviour", [name for name, count in clusters.counts().items() if name is not None and count]
         labels = [None if label is None else groups.index(label) for label in clusters.labels]
     else:
         raise ValidationError(
