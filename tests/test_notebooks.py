@@ -26,6 +26,7 @@ FIGURES = {
     "04_probes": 4,
     "05_clusters_and_gradients": 7,
     "06_views": 2,
+    "07_the_paper": 9,
 }
 
 

