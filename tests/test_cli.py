@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import signal
@@ -18,7 +19,7 @@ from typer.testing import CliRunner
 import bertattn
 import model_zoo
 from bertattn import demo
-from bertattn.cli import app
+from bertattn.cli import app, main
 from bertattn.errors import ModelError
 
 runner = CliRunner()
@@ -139,6 +140,33 @@ def test_a_warning_is_one_line_without_code(monkeypatch: pytest.MonkeyPatch) -> 
         warnings.simplefilter("default")
         done = runner.invoke(app, ["demo"])
     assert (done.exit_code, done.stderr) == (0, "bertattn: warning: the file may be cut off\n")
+
+
+def test_what_is_said_holds_no_commands_to_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(out: str, *, progress: bool) -> SimpleNamespace:
+        warnings.warn("\x1b[31mred", UserWarning, stacklevel=2)
+        return SimpleNamespace(folder=out, files=(Path(out, "index.html"),), highlights=("obj\x1b]0;owned\x07 → 9",))
+
+    monkeypatch.setattr(demo, "run", run)
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")
+        done = runner.invoke(app, ["demo"])
+    assert done.stdout.splitlines()[0] == r"obj\x1b]0;owned\x07 → 9"
+    assert done.stderr == "bertattn: warning: \\x1b[31mred\n"
+
+
+def test_a_terminal_that_is_not_utf_8(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(out: str, *, progress: bool) -> SimpleNamespace:
+        return SimpleNamespace(folder=out, files=(Path(out, "index.html"),), highlights=("café → 9",))
+
+    monkeypatch.setattr(demo, "run", run)
+    monkeypatch.setattr(sys, "argv", ["bertattn", "demo"])
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252", write_through=True))
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 0
+    assert written.getvalue().splitlines()[0] == b"caf\xe9 \\u2192 9"
 
 
 def test_bugs_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

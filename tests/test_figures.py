@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -286,7 +288,7 @@ def test_grid_of_any_shape_is_drawn_inside_its_figure(shape: tuple[int, ...], tm
 def test_example_heads_has_a_panel_a_head_with_its_title() -> None:
     attention = AttentionTensor(np.full((2, 3, 4, 4), 0.25), TOKENS)
     heads = ["1-1", "1-2", "1-3", "2-1", "2-2"]
-    figure = figures.example_heads(attention, heads, [f"kind {i}" for i in range(5)], figure=Figure())
+    figure = figures.example_heads(attention, heads, titles=[f"kind {i}" for i in range(5)], figure=Figure())
     assert [ax.get_title() for ax in figure.axes[:5]] == [f"Head {head}\nkind {i}" for i, head in enumerate(heads)]
     assert [len(ax.texts) for ax in figure.axes] == [8] * 5 + [0] * 3  # the second row of four is filled up
 
@@ -308,7 +310,7 @@ def test_example_heads_errors() -> None:
     with pytest.raises(SelectionError, match="heads must be a list of heads, at least one"):
         figures.example_heads(attention, [])
     with pytest.raises(ValidationError, match="there are 2 titles but 1 heads"):
-        figures.example_heads(attention, ["1-1"], ["a", "b"])
+        figures.example_heads(attention, ["1-1"], titles=["a", "b"])
 
 
 # by_layer and the two figures made of it
@@ -347,6 +349,13 @@ def test_by_layer_says_which_series_is_undefined(ax: Axes) -> None:
     figures.by_layer(FakeSummary({"x": np.full((2, 2), np.nan), "y": np.ones((2, 2))}), ["x", "y"], ax=ax)
     assert texts(ax) == []
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["x (undefined)", "y"]
+
+
+def test_by_layer_writes_labels_as_they_are(ax: Axes, tmp_path: Path) -> None:
+    names = ["$\\frac{x$", "_sep"]
+    figures.by_layer(fake_summary(), ["cls", "sep"], labels=names, reference=("_$", 0.5), ax=ax)
+    assert legend(ax) == ["_$", *names]
+    figures.save(ax, tmp_path / "a.svg")
 
 
 def test_by_layer_errors(ax: Axes) -> None:
@@ -520,6 +529,38 @@ def test_save_takes_axes_and_writes_their_whole_figure(tmp_path: Path) -> None:
     assert (tmp_path / "axes.png").read_bytes() == (tmp_path / "figure.png").read_bytes()
 
 
+def test_svg_is_xml_whatever_is_written_in_it(ax: Axes, tmp_path: Path) -> None:
+    ax.set_title("x\x1b[31m\ufffe")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # no font has them
+        figures.save(ax, tmp_path / "a.svg")
+    assert "x[31m" in (tmp_path / "a.svg").read_text(encoding="utf-8")
+    ET.parse(tmp_path / "a.svg")
+
+
+def test_figures_are_saved_one_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, go_on, settings = threading.Event(), threading.Event(), []
+
+    def slow(*_: object, **__: object) -> None:
+        begun.set()
+        go_on.wait(10)
+
+    first, second = Figure(), Figure()
+    monkeypatch.setattr(first, "savefig", slow)
+    monkeypatch.setattr(second, "savefig", lambda *_, **__: settings.append(mpl.rcParams["svg.hashsalt"]))
+    before = mpl.rcParams["svg.hashsalt"]
+    threads = [threading.Thread(target=figures.save, args=(one, tmp_path / "a.svg")) for one in (first, second)]
+    threads[0].start()
+    assert begun.wait(10)
+    threads[1].start()
+    threads[1].join(0.2)
+    assert settings == []
+    go_on.set()
+    for thread in threads:
+        thread.join(10)
+    assert (settings, mpl.rcParams["svg.hashsalt"]) == (["bertattn"], before)
+
+
 def test_save_takes_axes_of_a_subfigure(tmp_path: Path) -> None:
     figure = Figure()
     figures.save(figure.subfigures(1, 2)[0].subplots(), tmp_path / "axes.png")
@@ -624,6 +665,15 @@ def test_relation_lines_colour_what_decides(relation: str, direction: Any, decid
     assert {ends for ends, c in colors.items() if c == color.lower()} == set(deciding)
     assert {c for ends, c in colors.items() if ends not in deciding} == {figures.OTHER.lower()}
     assert ax.get_title() == f"Head 1-1: {relation}"
+
+
+def test_relation_lines_write_the_name_of_a_relation_as_it_is(tmp_path: Path) -> None:
+    a = gold_map(RIGHT_AND_WRONG)
+    relation = "$\\frac{x$"
+    tree = Sentence(a.annotation.words, governors=[2, 0, 2], relations=[relation, "root", relation])
+    ax = figures.relation_lines(a.replace(annotation=tree), "1-1", relation, ax=Figure().subplots())
+    assert ax.get_title() == f"Head 1-1: {relation}"
+    figures.save(ax, tmp_path / "a.svg")
 
 
 def test_relation_lines_need_a_tree_and_the_relation() -> None:

@@ -221,6 +221,14 @@ def test_behaviours_have_colours_markers_and_counts(ax: Axes) -> None:
     assert len(looks) == 4
 
 
+def test_names_of_relations_are_written_as_they_are(ax: Axes, tmp_path: Path) -> None:
+    shown = embedding()
+    labelled = behaviors(shown.names, {"$\\frac{x$": ["1-1"], "_dep": ["1-2"]}, by_hand=("$\\frac{x$", "_dep"))
+    figures.head_map(shown, color_by=labelled, ax=ax)
+    assert legend(ax) == ["$\\frac{x$ (1)", "_dep (1)", "no label (10)"]
+    figures.save(ax, tmp_path / "a.svg")
+
+
 def test_every_behaviour_looks_different(ax: Axes) -> None:
     shown = embedding(6, 6)
     from bertattn.clustering.behaviors import SURFACE

@@ -3,7 +3,9 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import tarfile
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -76,6 +78,32 @@ def test_damaged_gzip(tmp_path: Path, content: bytes):
     path.write_bytes(content)
     with pytest.raises(ReaderError, match="damaged or cut off"):
         read_text(path)
+
+
+@pytest.mark.parametrize("packing", ["w:", "w:gz", "w:xz"])
+def test_a_tar_archive_cut_off_anywhere(tmp_path: Path, packing: Literal["w:", "w:gz", "w:xz"]):
+    path = tmp_path / "a.tar"
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode=packing) as archive:
+        for name in ("a.txt", "b.txt"):
+            member = tarfile.TarInfo(name)
+            member.size = len(TEXT.encode()) * 40
+            archive.addfile(member, io.BytesIO(TEXT.encode() * 40))
+    content = packed.getvalue()
+    path.write_bytes(content)
+    whole = read_text(path)
+    assert len(whole) >= 2
+    refused = []
+    for length in range(0, len(content), max(1, len(content) // 200)):
+        path.write_bytes(content[:length])
+        try:
+            found = read_text(path)
+        except ReaderError as error:
+            refused.append(str(error))
+        else:  # cut off between two files, or after the last
+            assert found == whole[: len(found)]
+    assert refused
+    assert all("damaged or cut off" in message for message in refused)
 
 
 def test_open_file_of_another_encoding(tmp_path: Path):

@@ -152,6 +152,9 @@ def test_what_is_written_is_read(data, dimension: int, header: bool, binary: boo
         ("a 1 \u0663\u0663x\n", "1:5: '\u0663\u0663x' is no finite number"),
         ("2 1\na 1\n", "1:1: the first line promises 2 words but 1 follow; is the file cut off?"),
         ("1 1\na 1\nb 1\n", "1:1: the first line promises 1 words but 2 follow"),
+        # No header, but a word and a number.
+        ("9" * 5000 + " 3\na 1 2 3\n", "2:1: 3 fields follow the word, but this file's vectors have 1 numbers"),
+        ("1 99999999999999999999\na 1 2\n", "2:1: 2 fields follow the word, but this file's vectors have 1 numbers"),
         ("a 1\rb 2\n", "1:4: a carriage return inside a line; lines end in LF or CR LF"),
     ],
 )

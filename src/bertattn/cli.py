@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import bertattn
+from bertattn import _tokens
 from bertattn.errors import BertattnError, InputError
 
 if TYPE_CHECKING:
@@ -28,6 +30,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Entry point of the command `bertattn`."""
+    for stream in (sys.stdout, sys.stderr):  # a pipe on Windows takes no UTF-8
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="bertattn")
 
 
@@ -219,7 +224,7 @@ def view(
 
 def _say(done: Report) -> None:
     for line in done.highlights:
-        typer.echo(line)
+        typer.echo(_line(line))
     if done.highlights:
         typer.echo()
     typer.echo(f"{len(done.files)} files in {done.folder}; open {done.files[0]}")
@@ -243,4 +248,5 @@ def _plain_errors() -> Iterator[None]:
 
 
 def _line(message: object) -> str:
-    return " ".join(str(message).split())
+    """One line, which names and texts of files cannot make say more to the terminal."""
+    return _tokens.printable(" ".join(str(message).split()))

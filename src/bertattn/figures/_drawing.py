@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from bertattn import _files, _optional
 from bertattn.errors import SelectionError, StorageError, ValidationError
 from bertattn.tensor import AttentionTensor, HeadName, format_head, parse_head
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -20,12 +23,16 @@ if TYPE_CHECKING:
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 OTHER = "#BBBBBB"  # attention that is only there for comparison, drawn below the rest
+# What XML cannot hold, as UTF-8: a word or the name of a relation may.
+_NOT_IN_XML: Final = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]|\xef\xbf[\xbe\xbf]")
+_lock = threading.Lock()  # the settings of matplotlib are those of all threads
 
 
 def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 160) -> None:
     """Write a figure in the format of the name's ending; the same figure gives the same bytes (no date, fixed ids).
 
-    The file is written under another name and renamed when it is whole.
+    The file is written under another name and renamed when it is whole. Control characters are left out of an SVG file,
+    which could not be read with them.
 
     Args:
         figure: the figure, or axes: then the whole figure that they are part of.
@@ -52,9 +59,10 @@ def save(figure: Figure | Axes, path: str | os.PathLike[str], /, *, dpi: int = 1
         raise StorageError(f"{path.name!r} does not say a format that matplotlib writes; end it in .png, .svg or .pdf")
     undated = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
     content = io.BytesIO()
-    with rc_context({"svg.hashsalt": "bertattn"}):
+    with _lock, rc_context({"svg.hashsalt": "bertattn"}):
         figure.savefig(content, format=kind, dpi=dpi, metadata=undated)
-    _files.write_whole(path, content.getvalue())
+    drawn = content.getvalue()
+    _files.write_whole(path, _NOT_IN_XML.sub(b"", drawn) if kind == "svg" else drawn)
 
 
 def check_attention(function: str, attention: object) -> None:
@@ -118,6 +126,14 @@ def accuracy_axes(ax: Axes, labels: Sequence[str], xlabel: str, *, columns: int 
     ax.legend(
         frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=columns, borderaxespad=0.2
     )
+
+
+def plain_legend(ax: Axes, entries: Sequence[tuple[Artist, str]], /, **options: Any) -> None:
+    """A legend that writes names as they are; as labels "$x$" would be set as mathematics and "_x" left out."""
+    legend = ax.legend([artist for artist, _ in entries], [""] * len(entries), **options)
+    for text, (_, name) in zip(legend.get_texts(), entries, strict=True):
+        text.set_parse_math(False)
+        text.set_text(name)
 
 
 def label_size(ax: Axes, labels: int) -> float:

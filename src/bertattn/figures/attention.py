@@ -279,8 +279,8 @@ def example_heads(
     attention: AttentionTensor,
     heads: Sequence[HeadName],
     /,
-    titles: Sequence[str] | None = None,
     *,
+    titles: Sequence[str] | None = None,
     threshold: float = 0.01,
     figure: Figure | None = None,
 ) -> Figure:
@@ -296,6 +296,14 @@ def example_heads(
     Raises:
         SelectionError: no heads, or one that `attention` lacks.
         ValidationError: more or fewer titles than heads.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), ["[CLS]", "hi", ".", "[SEP]"])
+        >>> from matplotlib.figure import Figure
+        >>> figure = example_heads(a, ["1-1", "2-3"], figure=Figure())
+        >>> [ax.get_title() for ax in figure.axes]
+        ['Head 1-1', 'Head 2-3']
     """
     check_attention("example_heads", attention)
     if not heads or isinstance(heads, str):

@@ -10,11 +10,21 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.errors import SelectionError, ValidationError
-from bertattn.figures._drawing import COLORS, MARKERS, OTHER, label_size, need_matplotlib, new_axes, sized_figure
+from bertattn.figures._drawing import (
+    COLORS,
+    MARKERS,
+    OTHER,
+    label_size,
+    need_matplotlib,
+    new_axes,
+    plain_legend,
+    sized_figure,
+)
 from bertattn.figures._placing import place_labels
 from bertattn.tensor import HeadName, format_head, parse_head
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap
     from matplotlib.figure import Figure
@@ -73,6 +83,16 @@ def head_map(
     Raises:
         ValidationError: anything else, behaviours or clusters of other heads, or layers that are not known.
         SelectionError: a head that is not there.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import clustering
+        >>> from matplotlib.figure import Figure
+        >>> distances = np.array([[0.0, 0.1, 0.5], [0.1, 0.0, 0.5], [0.5, 0.5, 0.0]])
+        >>> embedding = clustering.embed_heads(distances, shape=(1, 3))
+        >>> ax = head_map(embedding, labels=["1-2"], ax=Figure().subplots())
+        >>> [text.get_text() for text in ax.texts]
+        ['1-2']
     """
     _check_axes("head_map", ax)
     points = _points("head_map", embedding)
@@ -97,6 +117,18 @@ def cluster_figure(embedding: HeadEmbedding, behaviors: HeadBehaviors, /, *, fig
 
     Raises:
         ValidationError: anything else, behaviours of other heads, or layers that are not known.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, clustering, patterns, summarize
+        >>> from matplotlib.figure import Figure
+        >>> rows = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 2, 3))
+        >>> a = AttentionTensor(rows, Axis(["[CLS]", "hi", "[SEP]"], roles=["cls", None, "sep"]))
+        >>> embedding = clustering.embed_heads(clustering.head_distances([a]))
+        >>> surface = summarize([a, a], patterns.surface_patterns)
+        >>> behaviors = clustering.label_behaviors(surface, linguistic={"1-2": "obj"})
+        >>> [ax.get_title() for ax in cluster_figure(embedding, behaviors, figure=Figure()).axes]
+        ['by behaviour', 'by layer']
     """
     points = _points("cluster_figure", embedding)
     if not hasattr(behaviors, "flags"):
@@ -127,6 +159,16 @@ def dendrogram(clusters: HeadClusters, /, *, ax: Axes | None = None) -> Axes:
 
     Raises:
         ValidationError: anything else.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import clustering
+        >>> from matplotlib.figure import Figure
+        >>> distances = np.array([[0.0, 0.1, 0.5], [0.1, 0.0, 0.5], [0.5, 0.5, 0.0]])
+        >>> clusters = clustering.cluster_heads(distances, clusters=2, shape=(1, 3))
+        >>> ax = dendrogram(clusters, ax=Figure().subplots())
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['1-3', '1-1', '1-2']
     """
     _check_axes("dendrogram", ax)
     if not hasattr(clusters, "tree"):
@@ -186,6 +228,16 @@ def distance_matrix(
     Raises:
         ValidationError: anything else, or clusters of other heads.
         SelectionError: a head that is not there, or none at all.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, clustering
+        >>> from matplotlib.figure import Figure
+        >>> a = AttentionTensor([[np.eye(2), np.full((2, 2), 0.5), [[0.4, 0.6], [0.5, 0.5]]]], ["a", "b"])
+        >>> distances = clustering.head_distances([a])
+        >>> ax = distance_matrix(distances, order=["1-3", "1-1"], ax=Figure().subplots())
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['1-3', '1-1']
     """
     _check_axes("distance_matrix", ax)
     if not hasattr(distances, "matrix"):
@@ -255,14 +307,15 @@ def _draw_map(ax: Axes, embedding: HeadEmbedding, points: Numpy, color_by: Any) 
         _draw_layers(ax, embedding, points, size)
     else:
         groups = _groups(embedding, color_by)
+        entries: list[tuple[Artist, str]] = []
         for look, members in groups:
-            ax.scatter(
+            dots = ax.scatter(
                 points[members, 0], points[members, 1], s=size * look.size, color=look.color, marker=look.marker,
-                linewidths=0.5, edgecolors=look.edge, label=f"{look.name} ({len(members)})",
-                zorder=2 + (look is not NONE),
+                linewidths=0.5, edgecolors=look.edge, zorder=2 + (look is not NONE),
             )  # fmt: skip
-        ax.legend(
-            frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0,
+            entries.append((dots, f"{look.name} ({len(members)})"))
+        plain_legend(
+            ax, entries, frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0.0,
             ncols=1 + (len(groups) > 24),
         )  # fmt: skip
     ax.margins(0.08)  # room for the names of the outermost heads

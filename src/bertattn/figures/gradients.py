@@ -58,6 +58,17 @@ def gradient_figure(
     Raises:
         ValidationError: an unknown option, or no summary.
         SelectionError: the summary lacks one of the statistics.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, attribution
+        >>> from matplotlib.figure import Figure
+        >>> a = AttentionTensor(np.full((1, 1, 4, 4), 0.25), Axis(list("abcd"), roles=["cls", None, None, "sep"]))
+        >>> g = a.replace(weights=np.full((1, 1, 4, 4), -0.5), measure="signed_gradient", normalized=False)
+        >>> summary = attribution.gradient_importance([attribution.Gradients(a, g, 1.0, None)] * 2)
+        >>> ax = gradient_figure(summary, figure=Figure()).axes[0]
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['All unmasked tokens', '[SEP]']
     """
     for name, value, choices in (
         ("quantity", quantity, Quantity), ("reduction", reduction, Reduction), ("queries", queries, Queries),

@@ -65,6 +65,15 @@ def relation_lines(
         SelectionError: no such head, or no word of the sentence has the relation.
         ValidationError: the maps have no sentence with a tree.
         MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, Sentence
+        >>> from matplotlib.figure import Figure
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2], words=tree.words), annotation=tree)
+        >>> relation_lines(a, "1-1", "obj", ax=Figure().subplots()).get_title()
+        'Head 1-1: obj'
     """
     need_matplotlib("relation_lines")
     from bertattn.alignment import merge_subwords
@@ -86,7 +95,7 @@ def relation_lines(
         if deciding:
             rows[deciding - 1] = rows.get(deciding - 1, False) or case["found"]
     drawn = _deciding_lines(words, head, rows, keys=direction == "to_dependent", ax=ax, threshold=threshold)
-    drawn.set_title(f"{head_title(head)}: {relation}")
+    drawn.set_title(f"{head_title(head)}: {relation}", parse_math=False)
     return drawn
 
 
@@ -132,6 +141,16 @@ def heads_at_work(
 
     Raises:
         SelectionError: no sentences, no such head, or a sentence without the relation.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, Sentence
+        >>> from matplotlib.figure import Figure
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2], words=tree.words), annotation=tree)
+        >>> len(heads_at_work([a, a], "1-1", "obj", figure=Figure()).axes)
+        2
     """
     return _side_by_side(
         "heads_at_work",
@@ -169,6 +188,15 @@ def coreference_lines(
         SelectionError: no such head, or no mention of the window has an antecedent in it.
         ValidationError: the maps have no window with mentions.
         MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, DocumentWindow, Mention, Sentence
+        >>> from matplotlib.figure import Figure
+        >>> window = DocumentWindow([Sentence(["Ann", "saw", "herself"])], [Mention(0, 1, "ann"), Mention(2, 3, "ann")])
+        >>> weights = np.array([[[[0.2, 0.4, 0.4], [0.3, 0.4, 0.3], [0.7, 0.2, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(window.words, word_ids=[0, 1, 2], words=window.words), annotation=window)
+        >>> coreference_lines(a, "1-1", ax=Figure().subplots()).get_title()
+        'Head 1-1: coreference'
     """
     need_matplotlib("coreference_lines")
     from bertattn.alignment import merge_subwords
@@ -214,6 +242,16 @@ def coreference_at_work(
 
     Raises:
         SelectionError: no windows, no such head, or a window in which no mention has an antecedent.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, DocumentWindow, Mention, Sentence
+        >>> from matplotlib.figure import Figure
+        >>> window = DocumentWindow([Sentence(["Ann", "saw", "herself"])], [Mention(0, 1, "ann"), Mention(2, 3, "ann")])
+        >>> weights = np.array([[[[0.2, 0.4, 0.4], [0.3, 0.4, 0.3], [0.7, 0.2, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(window.words, word_ids=[0, 1, 2], words=window.words), annotation=window)
+        >>> len(coreference_at_work([a, a], "1-1", figure=Figure()).axes)
+        2
     """
     return _side_by_side(
         "coreference_at_work",
@@ -261,6 +299,18 @@ def relation_figure(best: BestHeads, /, *, figure: Figure | None = None, most: i
 
     Raises:
         SelectionError: `best` has no rows.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, Sentence, heads
+        >>> from matplotlib.figure import Figure
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> weights = np.array([[[[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2]), annotation=tree)
+        >>> best = heads.best_heads(heads.score_relations([a] * 8), relations=["nsubj", "obj"])
+        >>> (ax,) = relation_figure(best, figure=Figure()).axes
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['nsubj  (8)', 'obj  (8)']
     """
     if not hasattr(best, "rows"):
         raise ValidationError(
@@ -300,6 +350,16 @@ def coreference_figure(table: CoreferenceTable, /, *, figure: Figure | None = No
 
     Raises:
         ValidationError: anything else.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Axis, DocumentWindow, Mention, Sentence, heads
+        >>> from matplotlib.figure import Figure
+        >>> window = DocumentWindow([Sentence(["Ann", "saw", "herself"])], [Mention(0, 1, "ann"), Mention(2, 3, "ann")])
+        >>> weights = np.array([[[[0.2, 0.4, 0.4], [0.3, 0.4, 0.3], [0.7, 0.2, 0.1]]]])
+        >>> a = AttentionTensor(weights, Axis(window.words, word_ids=[0, 1, 2]), annotation=window)
+        >>> len(coreference_figure(heads.score_coreference([a]).table(), figure=Figure()).axes)
+        1
     """
     if not hasattr(table, "against"):
         raise ValidationError(

@@ -34,6 +34,16 @@ def probe_figure(table: ProbeTable, /, *, ax: Axes | None = None) -> Axes:
 
     Raises:
         ValidationError: anything else.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import Sentence, probes
+        >>> from matplotlib.figure import Figure
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2])
+        >>> right = probes.score_governors([tree], [probes.right_branching(tree)])
+        >>> ax = probe_figure(probes.probe_table({"right-branching": right}), ax=Figure().subplots())
+        >>> [label.get_text() for label in ax.get_yticklabels()]
+        ['right-branching']
     """
     need_matplotlib("probe_figure")
     if not all(hasattr(row, "comparable") for row in getattr(table, "rows", (None,))):
@@ -92,6 +102,15 @@ def probe_weights(
 
     Raises:
         ValidationError: anything else, or an unknown direction.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import probes
+        >>> from matplotlib.figure import Figure
+        >>> margin = np.array([[[0.2, 0.0]], [[0.1, -0.1]]])  # two directions of one layer x two heads
+        >>> weights = probes.HeadWeights("AttentionProbe", (0,), (0, 1), margin, margin, abs(margin))
+        >>> probe_weights(weights, ax=Figure().subplots()).get_title()
+        'AttentionProbe'
     """
     need_matplotlib("probe_weights")
     if not hasattr(weights, "margin"):

@@ -9,9 +9,18 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn.errors import SelectionError, ValidationError
-from bertattn.figures._drawing import COLORS, MARKERS, check_summary, need_matplotlib, new_axes, sized_figure
+from bertattn.figures._drawing import (
+    COLORS,
+    MARKERS,
+    check_summary,
+    need_matplotlib,
+    new_axes,
+    plain_legend,
+    sized_figure,
+)
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -43,7 +52,7 @@ def by_layer(
     Args:
         summary: corpus means `[layer, head]`.
         statistics: the names of the statistics, one series each.
-        labels: what the legend calls them.
+        labels: what the legend calls them, as it is written ("$" begins no formula).
         colors: of the series, in turn.
         ylabel: what the numbers are, with their unit.
         reference: a label and a value, drawn as a dashed line across.
@@ -52,6 +61,17 @@ def by_layer(
     Raises:
         SelectionError: no statistics, or one that the summary lacks.
         ValidationError: more or fewer labels than statistics.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, patterns, summarize
+        >>> from matplotlib.figure import Figure
+        >>> axis = Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"])
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), axis)
+        >>> summary = summarize([a, a], patterns.surface_patterns)
+        >>> ax = by_layer(summary, ["previous", "next"], ax=Figure().subplots())
+        >>> [text.get_text() for text in ax.get_legend().get_texts()]
+        ['previous', 'next']
     """
     need_matplotlib("by_layer")
     check_summary("by_layer", summary)
@@ -68,8 +88,12 @@ def by_layer(
         ax = new_axes(figsize=(6.4, 3.4))
     layers = np.array(summary.layers) + 1
     width = 0.7 / len(values)
+    entries: list[tuple[Artist, str]] = []
     if reference is not None and not np.isnan(reference[1]):
-        ax.axhline(reference[1], color="0.35", linestyle=(0, (4, 2)), linewidth=1.2, label=reference[0], zorder=1)
+        line = ax.axhline(
+            reference[1], color="0.35", linestyle=(0, (4, 2)), linewidth=1.2, label=reference[0], zorder=1
+        )
+        entries.append((line, reference[0]))
     for i, (series, name) in enumerate(zip(values, names, strict=True)):
         label = f"{name} (undefined)" if undefined[i] else name
         color, marker = colors[i % len(colors)], MARKERS[i % len(MARKERS)]
@@ -87,7 +111,7 @@ def by_layer(
             zorder=2,
         )
         mean = _arrays.nan_mean(series)
-        ax.plot(
+        (means,) = ax.plot(
             layers + middle,
             mean,
             color=color,
@@ -99,6 +123,7 @@ def by_layer(
             label=label,
             zorder=3,
         )
+        entries.append((means, label))
     if all(undefined):
         ax.set_yticks([])
         ax.text(0.5, 0.5, "undefined in every head", transform=ax.transAxes, ha="center", va="center", color="0.35")
@@ -114,7 +139,8 @@ def by_layer(
     ax.grid(axis="y", color="0.9", linewidth=0.8, zorder=0)
     ax.set_axisbelow(True)
     if len(names) > 1 or labels is not None or reference is not None:
-        ax.legend(frameon=False, fontsize=9, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, borderaxespad=0.2)
+        above = {"loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 4, "borderaxespad": 0.2}
+        plain_legend(ax, entries, frameon=False, fontsize=9, **above)
     return ax
 
 
@@ -134,6 +160,16 @@ def special_token_figure(summary: Summary, /, *, figure: Figure | None = None) -
 
     Raises:
         SelectionError: the summary lacks one of these statistics.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, patterns, summarize
+        >>> from matplotlib.figure import Figure
+        >>> axis = Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"])
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), axis)
+        >>> summary = summarize([a, a], patterns.surface_patterns)
+        >>> len(special_token_figure(summary, figure=Figure()).axes)
+        2
     """
     check_summary("special_token_figure", summary, ("cls", "sep", "punctuation", "sep_to_sep", "other_to_sep"))
     shown = {"cls": "[CLS]", "sep": "[SEP]", "punctuation": ". or ,", "bos": "BOS", "eos": "EOS"}
@@ -167,6 +203,16 @@ def entropy_figure(summary: Summary, /, *, figure: Figure | None = None) -> Figu
 
     Raises:
         SelectionError: the summary lacks one of these statistics.
+        MissingExtraError: matplotlib is not installed.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, patterns, summarize
+        >>> from matplotlib.figure import Figure
+        >>> axis = Axis(["[CLS]", "hi", ".", "[SEP]"], roles=["cls", None, None, "sep"])
+        >>> a = AttentionTensor(np.full((2, 3, 4, 4), 0.25), axis)
+        >>> summary = summarize([a, a], patterns.surface_patterns)
+        >>> len(entropy_figure(summary, figure=Figure()).axes)
+        2
     """
     check_summary("entropy_figure", summary, ("entropy", "entropy_from_cls", "uniform_entropy"))
     return _two_panels(

@@ -178,9 +178,9 @@ def _of_open_file(file: Any, name: str) -> Iterator[Line]:
 
 def _bytes(file: BinaryIO, name: str, *, compressed: bool = False) -> Iterator[Line]:
     number = 0
-    compressed = compressed or _starts(file) == _GZIP
-    unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
     try:
+        compressed = compressed or _starts(file) == _GZIP
+        unpacked = cast(BinaryIO, gzip.GzipFile(fileobj=file)) if compressed else file
         for number, line in enumerate(unpacked, start=1):
             yield line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
     except _DAMAGED as error:

@@ -113,6 +113,14 @@ def write_conll2012(path: str | os.PathLike[str], documents: Iterable[Document],
 
     Raises:
         ValidationError: something that is no Document, or what `to_conll2012` refuses.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "anna.conll")
+        ...     write_conll2012(path, [Document([Sentence(["Anna", "left"])], [Mention(0, 1, "1")], id="d")])
+        ...     read_conll2012(path)[0].mentions[0].entity
+        '1'
     """
     texts: list[str] = []
     for document in documents:
@@ -132,7 +140,8 @@ def to_conll2012(document: Document, /) -> str:
     then opening ones, outer before inner, then those of one word, with `|` between them.
 
     An entity with a type is written as `type-entity`, and `-identity` after it, where that can be read again: where its
-    name is a number. The format has no place for trees, lemmas, `upos`, `feats`, `space_after` and heads of mentions.
+    name is a number. The format has no place for trees, lemmas, `upos`, `feats`, `space_after` and the head words of
+    mentions.
 
     Raises:
         ValidationError: no Document; a mention with gaps, or an entity whose name is empty or holds one of `()|`, a tab

@@ -112,6 +112,14 @@ def write_conllu(path: str | os.PathLike[str], sentences: Iterable[Sentence | Do
 
     Raises:
         ValidationError: something that is no Sentence or Document, or what `to_conllu` refuses.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "go.conllu")
+        ...     write_conllu(path, [Sentence(["Go", "!"], governors=[0, 1], relations=["root", "punct"], id="a")])
+        ...     read_conllu(path)[0].words
+        ('Go', '!')
     """
     write_text(path, "".join(to_conllu(sentence) for sentence in sentences_of(sentences, what="CoNLL-U")))
 
@@ -124,8 +132,8 @@ def to_conllu(sentence: Sentence, /) -> str:
     `SpaceAfter=No` from `space_after`.
 
     Raises:
-        ValidationError: a value that is empty or holds a tab or a line end, `deps` or `misc` of another length than the
-            words, or multiword tokens and empty nodes that stand at no word.
+        ValidationError: no Sentence; a value that is empty or holds a tab or a line end, `deps` or `misc` of another
+            length than the words, or multiword tokens and empty nodes that stand at no word.
 
     Examples:
         >>> print(to_conllu(Sentence(["Go", "!"], governors=[0, 1], relations=["root", "punct"], id="a")), end="")
@@ -134,6 +142,8 @@ def to_conllu(sentence: Sentence, /) -> str:
         1  Go  _  _  _  _  0  root   _  _
         2  !   _  _  _  _  1  punct  _  _
     """
+    if not isinstance(sentence, Sentence):
+        raise ValidationError(f"to_conllu writes one Sentence, but got {sentence!r:.60}; write_conllu writes several")
     rows = _rows(sentence)
     for columns in rows:
         for name, value in zip(COLUMNS, columns, strict=True):

@@ -45,8 +45,8 @@ def read_corefud(source: Readable, /, *, on_error: OnError = "raise") -> Corpus[
         A tuple of documents with `.skipped`.
 
     Raises:
-        ReaderError: as `read_conllu`, and brackets without partner, fields that were not declared, a head outside its
-            mention.
+        ReaderError: as `read_conllu`, and brackets without partner, fields that were not declared, a head word
+            outside its mention.
 
     Examples:
         >>> import io

@@ -65,6 +65,16 @@ def write_dependencies(path: str | os.PathLike[str], sentences: Iterable[Sentenc
 
     Raises:
         ValidationError: a sentence without a tree, or a relation that holds "-" or white space.
+
+    Examples:
+        >>> import pathlib, tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = pathlib.Path(folder, "go.txt")
+        ...     write_dependencies(path, [Sentence(["Go", "!"], governors=[0, 1], relations=["root", "punct"])])
+        ...     print(path.read_text(encoding="utf-8"))
+        Go 0-root
+        ! 1-punct
+        <BLANKLINE>
     """
     parts = []
     for s in sentences_of(sentences, what="the format"):

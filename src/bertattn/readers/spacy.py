@@ -17,7 +17,7 @@ def from_spacy(doc: Any, /, *, clusters: str = "coref_clusters") -> Document:
     Tokens of white space are left out, since no model sees them as words; what hangs on one hangs on its governor.
     Without a parser's or sentencizer's boundaries the document is one sentence; without a parser's tree `governors` and
     `relations` are None. Every group of spans `doc.spans["coref_clusters_1"]`, ... is an entity, as the components of
-    spacy-experimental write them; a mention's head is that of the tree (see `annotation.head_words`).
+    spacy-experimental write them; a mention's head word is that of the tree (see `annotation.head_words`).
 
     Args:
         doc: the `Doc`, of any pipeline.

@@ -17,7 +17,7 @@ from bertattn.vectors import Words, WordVectors, words_of
 __all__ = ["iter_word_vectors", "read_word_vectors"]
 
 _TO_TEXT: Final = "KeyedVectors.load_word2vec_format(path, binary=True).save_word2vec_format('vectors.txt')"
-_HEADER: Final = re.compile(r"([0-9]+) ([1-9][0-9]*)")
+_HEADER: Final = re.compile(r"([0-9]{1,9}) ([1-9][0-9]{0,8})")
 _NUMBER: Final = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 # Bytes that no text holds, but a binary file in its first hundred.
 _CONTROL: Final = frozenset(range(0x20)) - frozenset(b"\t\n\r")
