@@ -29,7 +29,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def coverage(session: nox.Session) -> None:
-    """The whole suite with branch coverage."""
+    """The whole suite with branch coverage, which must be 95 % at least."""
     session.install(*NEWEST, "-e", ".[all]", "--group", "test")
     session.run("pytest", "--cov", "--cov-report=term-missing:skip-covered", *session.posargs, env=OFFLINE)
 
@@ -118,14 +118,33 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
-def package(session: nox.Session) -> None:
-    """Build wheel and sdist, then use the wheel in an environment that holds nothing else."""
+def bench_snippets(session: nox.Session) -> None:
+    """What each of the ten snippets takes in a fresh process, beside the imports and the model that it needs."""
+    session.install(*NEWEST, "-e", ".[demo]")
+    session.run("python", "benchmarks/snippets.py", *session.posargs, env=OFFLINE)
+
+
+@nox.session
+def build(session: nox.Session) -> None:
+    """The wheel and the source distribution in `dist`, made from nothing, and what PyPI would say of them."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
-    session.install(*NEWEST, "build", "hatchling")
+    session.install(*NEWEST, "build", "hatchling", "twine")
     session.run("python", "-m", "build", "--no-isolation")
+    session.run("twine", "check", "--strict", *(str(path) for path in (ROOT / "dist").iterdir()))
+
+
+@nox.session(requires=["build"])
+@nox.parametrize("versions", [nox.param(NEWEST, id="newest"), nox.param(LOWEST, id="lowest")])
+def package(session: nox.Session, versions: tuple[str, ...]) -> None:
+    """The wheel in environments that hold nothing else, on the newest versions and on the lowest."""
     (wheel,) = (ROOT / "dist").glob("*.whl")
-    session.install(*NEWEST, f"{wheel}[demo]")
+    session.install(*versions, f"{wheel}[demo]")
+    # An environment that is used again may hold an older build of the same version.
+    session.install("--force-reinstall", "--no-deps", str(wheel))
     session.chdir(session.create_tmp())  # away from the checkout, so that only the wheel can be imported
     os.environ.pop("PYTHONPATH", None)
     session.run("python", str(ROOT / "tests" / "try_wheel.py"), env=OFFLINE)
+    # The ten snippets, each once, on the embedded corpus.
+    snippets = str(ROOT / "benchmarks" / "snippets.py")
+    session.run("python", snippets, "--rounds", "0", env=OFFLINE | {"BERTATTN_DATA": "no data"})
     session.run("bertattn", "demo", "--out", "demo-out", env=OFFLINE)

