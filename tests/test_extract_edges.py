@@ -29,7 +29,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 import model_zoo
 import tokenizer_zoo
-from bertattn import _hook, _model
+from bertattn import _fallback, _hook, _model
 from bertattn.alignment import merge_subwords
 from bertattn.errors import InputError, ModelError, SelectionError, TooLongError
 from bertattn.extract import Extractor
@@ -133,6 +133,39 @@ def test_one_side_may_use_the_interface_and_the_other_not() -> None:
     assert paths == ["interface", "output_attentions", "interface"]
     sources = [Extractor(model, tokenizer)(pair, attention="encoder"), ext(pair, attention="encoder")]
     np.testing.assert_allclose(sources[0].numpy(), sources[1].numpy(), atol=1e-6)
+
+
+class Blind(tr.MPNetModel):
+    """It has no idea which tokens are padding."""
+
+    def forward(self, input_ids: Any = None, attention_mask: Any = None, **options: Any) -> Any:
+        return super().forward(input_ids, **options)
+
+
+def test_a_model_that_looks_at_padding_is_given_none() -> None:
+    model, tokenizer = model_zoo.build("mpnet")
+    ext = Extractor(Blind(model.config).eval(), tokenizer)
+    together = list(ext.extract(TEXTS))
+    assert [a.normalized for a in together] == [True] * 3
+    for text, a in zip(TEXTS, together, strict=True):
+        np.testing.assert_allclose(a.numpy(), ext(text).numpy(), atol=1e-6)
+
+
+def test_no_layers_at_all_are_refused_as_none_means_all() -> None:
+    with pytest.raises(SelectionError, match=r"^layers names none; None keeps all$"):
+        extractor("bert")(TEXTS[0], layers=[])
+
+
+def test_maps_that_give_padding_weight_are_refused() -> None:
+    """One row of two tokens beside one of three: what the last query, a padded one, looks at does not matter."""
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    maps = torch.full((2, 1, 3, 3), 1 / 3)
+    maps[1, :, :2] = torch.tensor([0.5, 0.5, 0.0])
+    assert _fallback.check([maps, maps], mask, mask, model="Sieve")
+    leaky = maps.clone()
+    leaky[1, 0, 1] = torch.tensor([0.5, 0.375, 0.125])
+    with pytest.raises(ModelError, match=r"^Sieve attends to padding \(layer 2: weight 0\.125\)$"):
+        _fallback.check([maps, leaky], mask, mask, model="Sieve")
 
 
 def test_block_sparse_attention_is_refused_before_the_model_changes_itself() -> None:
@@ -319,6 +352,8 @@ def test_ctrl_c_at_any_moment_leaves_the_model_as_it_was(name: str) -> None:
     def interrupt(*_: Any) -> None:
         raise KeyboardInterrupt
 
+    tracer = sys.gettrace()
+    sys.settrace(None)  # coverage.py waits for ever once an interrupt has hit it while it held its lock
     previous = signal.signal(signal.SIGALRM, interrupt)
     rng = random.Random(0)
     interrupted = 0
@@ -335,6 +370,7 @@ def test_ctrl_c_at_any_moment_leaves_the_model_as_it_was(name: str) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
+        sys.settrace(tracer)
     assert interrupted > 5
 
 
@@ -450,6 +486,20 @@ def folder(tmp_path: Path) -> Path:
     model.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     return tmp_path
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_loading_by_name_records_the_revision_and_leaves_progress_bars_as_they_were(folder: Path, shown: bool) -> None:
+    logging = tr.utils.logging
+    before = logging.is_progress_bar_enabled()
+    try:
+        (logging.enable_progress_bar if shown else logging.disable_progress_bar)()
+        source = Extractor.from_pretrained(str(folder), revision="v1.5")(TEXTS[0]).source
+        assert logging.is_progress_bar_enabled() is shown
+    finally:
+        (logging.enable_progress_bar if before else logging.disable_progress_bar)()
+    assert source is not None
+    assert (source.model, source.revision) == (str(folder), "v1.5")
 
 
 def test_a_torn_checkpoint_is_refused(folder: Path) -> None:

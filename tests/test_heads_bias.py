@@ -95,7 +95,7 @@ def test_pairs_are_a_sequence_of_sentences() -> None:
     assert list(reversed(TWO)) == TWO[::-1]
     with pytest.raises(IndexError):
         TWO[4]
-    assert repr(TWO) == "MinimalPairs(2 pairs of 1 templates, 0 left out)"
+    assert repr(TWO) == "MinimalPairs(2 pairs of 1 templates, 0 skipped)"
     assert len(MinimalPairs(())) == 0
 
 
@@ -176,7 +176,7 @@ GUARD = document("The guard sang to a nurse as he slept", (0, 2), (7, 8), name="
 def test_pairs_of_two_files() -> None:
     other = document("The guard sang to a nurse as she slept", (0, 2), (7, 8))
     pairs = minimal_pairs([PRO, GUARD], [ANTI, other])
-    assert pairs.left_out == ()
+    assert pairs.skipped == ()
     assert [(p.pronoun, p.fitting, p.other, p.template, p.id) for p in pairs.pairs] == [
         (6, 1, 4, "guard / nurse", "d0"),
         (7, 1, 5, "guard / nurse", "d1"),
@@ -238,8 +238,8 @@ def test_a_declared_head_word_is_the_candidate() -> None:
 def test_what_makes_no_pair_is_listed(pro: Document, anti: Document, reason: str) -> None:
     pairs = minimal_pairs([PRO, pro], [ANTI, anti], candidates=["nurse", "guard"])
     assert [pair.id for pair in pairs.pairs] == ["d0"]
-    assert pairs.left_out == ((1, reason),)
-    assert repr(pairs) == "MinimalPairs(1 pairs of 1 templates, 1 left out)"
+    assert pairs.skipped == ((1, reason),)
+    assert repr(pairs) == "MinimalPairs(1 pairs of 1 templates, 1 skipped)"
 
 
 def test_a_longer_mention_around_the_pronoun_is_not_the_pronoun() -> None:
@@ -773,15 +773,15 @@ def winobias(data_dir: Any) -> dict[int, MinimalPairs]:
 
 def test_winobias_makes_pairs(winobias: dict[int, MinimalPairs]) -> None:
     for pairs in winobias.values():
-        assert repr(pairs) == "MinimalPairs(381 pairs of 194 templates, 15 left out)"
-        assert len(pairs.pairs) + len(pairs.left_out) == 396
+        assert repr(pairs) == "MinimalPairs(381 pairs of 194 templates, 15 skipped)"
+        assert len(pairs.pairs) + len(pairs.skipped) == 396
         names = {p.pro.words[i].lower() for p in pairs.pairs for i in (p.fitting, p.other)}
         assert len(names) == 40
         assert all(max(p.fitting, p.other) < p.pronoun for p in pairs.pairs)
-    reasons = {kind: [reason.split(" ")[1] for _, reason in pairs.left_out] for kind, pairs in winobias.items()}
+    reasons = {kind: [reason.split(" ")[1] for _, reason in pairs.skipped] for kind, pairs in winobias.items()}
     kinds = {kind: [found.count(word) for word in ("have", "differ", "words")] for kind, found in reasons.items()}
     assert kinds == {1: [2, 9, 4], 2: [4, 10, 1]}
-    assert winobias[1].left_out[0] == (71, "they differ in 'he' and 'she', 'his' and 'her'")
+    assert winobias[1].skipped[0] == (71, "they differ in 'he' and 'she', 'his' and 'her'")
     assert all(p.fitting > p.other for p in winobias[2].pairs)
 
 

@@ -17,14 +17,14 @@ from bertattn.errors import ValidationError
 from bertattn.heads import _lexicon
 from bertattn.heads.mentions import (
     MENTION_TYPES,
-    Attributes,
+    MentionAttributes,
     MentionHeads,
     mention_attributes,
     mention_heads,
     mention_types,
 )
 
-UNKNOWN = Attributes(None, None, 3)
+UNKNOWN = MentionAttributes(None, None, 3)
 PERSON = frozenset({"Masc", "Fem"})
 MASC, FEM, NEUT = frozenset({"Masc"}), frozenset({"Fem"}), frozenset({"Neut"})
 
@@ -40,13 +40,13 @@ def guessed(text: str) -> str:
     return document.words[mention_heads(document).words[0]]
 
 
-def attributes(text: str, **options: Any) -> Attributes:
+def attributes(text: str, **options: Any) -> MentionAttributes:
     document = whole(text, **options)
     (found,) = mention_attributes(document, mention_heads(document))
     return found
 
 
-def tagged(word: str, upos: str, **feats: str) -> Attributes:
+def tagged(word: str, upos: str, **feats: str) -> MentionAttributes:
     """Of a mention of one word, with its features."""
     return attributes(word, upos=[upos], feats=[feats])
 
@@ -273,24 +273,24 @@ def test_gender_of_entity_types(kind: str | None, gender: frozenset[str] | None)
     ("a", "b", "expected"),
     [
         (UNKNOWN, UNKNOWN, True),
-        (Attributes("Sing"), Attributes("Plur"), False),
-        (Attributes("Sing"), UNKNOWN, True),
-        (Attributes(gender=MASC), Attributes(gender=FEM), False),
-        (Attributes(gender=MASC), Attributes(gender=PERSON), True),
-        (Attributes(gender=NEUT), Attributes(gender=PERSON), False),
-        (Attributes(gender=NEUT), UNKNOWN, True),
-        (Attributes(person=1), Attributes(person=2), True),
-        (Attributes(person=1), Attributes(person=3), False),
-        (Attributes(person=3), Attributes(person=2), False),
-        (Attributes("Sing", MASC, 3), Attributes("Sing", FEM, 3), False),
+        (MentionAttributes("Sing"), MentionAttributes("Plur"), False),
+        (MentionAttributes("Sing"), UNKNOWN, True),
+        (MentionAttributes(gender=MASC), MentionAttributes(gender=FEM), False),
+        (MentionAttributes(gender=MASC), MentionAttributes(gender=PERSON), True),
+        (MentionAttributes(gender=NEUT), MentionAttributes(gender=PERSON), False),
+        (MentionAttributes(gender=NEUT), UNKNOWN, True),
+        (MentionAttributes(person=1), MentionAttributes(person=2), True),
+        (MentionAttributes(person=1), MentionAttributes(person=3), False),
+        (MentionAttributes(person=3), MentionAttributes(person=2), False),
+        (MentionAttributes("Sing", MASC, 3), MentionAttributes("Sing", FEM, 3), False),
     ],
 )
-def test_what_conflicts(a: Attributes, b: Attributes, expected: bool) -> None:
+def test_what_conflicts(a: MentionAttributes, b: MentionAttributes, expected: bool) -> None:
     assert a.compatible(b) is b.compatible(a) is expected
 
 
 ANY = st.builds(
-    Attributes,
+    MentionAttributes,
     st.sampled_from([None, "Sing", "Plur"]),
     st.sampled_from([None, MASC, FEM, NEUT, PERSON]),
     st.sampled_from([1, 2, 3]),
@@ -298,7 +298,7 @@ ANY = st.builds(
 
 
 @given(ANY, ANY)
-def test_compatibility_is_symmetric_and_everything_fits_itself(a: Attributes, b: Attributes) -> None:
+def test_compatibility_is_symmetric_and_everything_fits_itself(a: MentionAttributes, b: MentionAttributes) -> None:
     assert a.compatible(b) == b.compatible(a)
     assert a.compatible(a)
     if a.compatible(b):  # to know less conflicts with no more

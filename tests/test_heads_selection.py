@@ -124,6 +124,25 @@ def test_picking_on_other_words() -> None:
     assert best_heads(scores, picked_on=small(), resamples=20).rows[0].picked_on == "the same words"  # whatever is said
 
 
+def test_which_words_the_head_was_picked_on_is_told_by_their_names() -> None:
+    scores = small()
+
+    def picked_on(some: Sequence[int], of: Sequence[int], **options: Any) -> str:
+        scored = small(**options) if options else scores
+        best = best_heads(scored.select(some), picked_on=scored.select(of), relations=["det"], resamples=20)
+        return best["det"].picked_on
+
+    assert picked_on([1], [0, 1, 2]) == picked_on([0, 1], [0, 1]) == "the same words"
+    assert picked_on([0, 1], [1, 2]) == picked_on([0, 1], [1]) == "overlapping words"
+    assert picked_on([0, 1], [2, 3]) == "other words"
+    # Names that repeat from document to document are told apart; without documents nothing is.
+    assert picked_on([1], [0, 1], documents=[None] * 4) == "other words"
+    twice = small() + scored(np.zeros((9, 2)), [9], documents=["another"])
+    best = best_heads(twice.select([4]), picked_on=twice.select([0]), relations=["det"], resamples=20)
+    assert twice.ids == ("s0", "s1", "s2", "s3", "s0")
+    assert best["det"].picked_on == "other words"
+
+
 def test_cross_fitting_by_hand() -> None:
     """Folds of one sentence each: the first head is picked for every fold, also for the last, where it fails."""
     fit = cross_fit(small(), folds=4, by="sentence", relations=["det"], resamples=50)["det"]
@@ -199,7 +218,14 @@ def test_comparing_two_models() -> None:
     assert (row.head_b, row.accuracy_a, row.accuracy_b, row.difference) == ("1-2", 0.75, 0.25, 0.5)
     (turned,) = compare(b, a, picked_on=(b.select([3]), a.select([0])), relations=["det"], resamples=50).rows
     assert (turned.difference, turned.p) == (-row.difference, row.p)
-    assert picked.picked_on == "other words"
+    assert picked.picked_on == "overlapping words"
+    ours, theirs = a.select([0, 1]), b.select([0, 1])
+    for one, expected in (
+        ((a.select([2]), b.select([3])), "other words"),
+        ((a.select([2]), b.select([1])), "overlapping words"),  # the nearest to the same of the two models'
+        ((a, b.select([3])), "the same words"),
+    ):
+        assert compare(ours, theirs, picked_on=one, relations=["det"], resamples=20).picked_on == expected
     nothing = a.select([])
     assert len(compare(nothing, nothing)) == 0
 

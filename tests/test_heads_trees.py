@@ -564,6 +564,9 @@ def test_corpora_that_cannot_be_scored() -> None:
     with pytest.raises(ValidationError, match=r"^sentence 's-9' has 0 roots; a tree that is told the gold root needs"):
         score_trees([a.replace(annotation=rootless)], "1-1")
     assert score_trees([a.replace(annotation=rootless)], "1-1", gold_root=False).total == (4,)
+    cut = AttentionTensor(np.full((1, 1, 2, 2), 0.5), Axis(DOGS.words[:2], roles=[None] * 2, word_ids=[0, 1]))
+    with pytest.raises(ValidationError, match=r"^the axis has 2 words but the sentence 4\nat item 0"):
+        score_trees([cut.replace(annotation=DOGS)], "1-1")
     with pytest.raises(ValidationError, match=r"^method must be one of 'arborescence', 'undirected', but is 'eisner'"):
         score_trees([a], "1-1", method="eisner")
     with pytest.raises(ValidationError, match=r"^there are 1 correct counts, 2 totals and 1 ids, but each is one a"):

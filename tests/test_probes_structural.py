@@ -206,6 +206,13 @@ def test_punctuation_by_upos_and_what_is_missing_is_said() -> None:
         score_structure([Sentence(["a"], governors=[0])], [[[0.0]]], punct="upos")
 
 
+def test_predictions_for_more_sentences_than_there_are_are_refused() -> None:
+    tree = Sentence(["a", "b"], governors=(0, 1))
+    near = slow.tree_distances(tree.governors)
+    with pytest.raises(ValidationError, match=r"^there are predictions for 2 sentences but 1 sentences$"):
+        score_structure([tree], [near, near], punct="include")
+
+
 def test_a_root_that_is_punctuation_is_never_found_and_nothing_but_punctuation_has_no_root() -> None:
     fragment = Sentence(["Hm", "?"], governors=(2, 0), xpos=["UH", "."])
     dots = Sentence(["...", "!"], governors=(0, 1), xpos=[":", "."])

@@ -78,7 +78,7 @@ class TestMoments:
     @pytest.mark.parametrize("level", [0.5, 0.95, 0.999])
     def test_the_interval_is_students(self, level):
         x = np.random.default_rng(1).normal(size=9)
-        low, high = sum(map(Moments.of, x), Moments()).interval(level)
+        low, high = sum(map(Moments.of, x), Moments()).interval(level=level)
         expected = scipy.stats.t.interval(level, 8, loc=x.mean(), scale=scipy.stats.sem(x))
         assert (float(low), float(high)) == pytest.approx(expected, abs=1e-12)
 
@@ -175,7 +175,7 @@ class TestMoments:
             (lambda: Moments.of([np.inf]), "one is infinite"),
             (lambda: Moments.of([1.0], [-1.0]), "range from -1 to -1"),
             (lambda: Moments.of([1.0, 2.0], [1.0]), r"weights have shape \(1,\) but values have \(2,\)"),
-            (lambda: Moments.of(1.0).interval(95), "between 0 and 1.*95"),
+            (lambda: Moments.of(1.0).interval(level=95), "between 0 and 1.*95"),
             (lambda: Moments(count=np.ones(2)), "must have one shape"),
         ],
     )
@@ -344,7 +344,7 @@ class TestSummarize:
             ((corpus(), patterns.sink_rate), {"weighting": "query"}, "sink_rate only gives one value a sequence"),
             ((corpus()[0], patterns.entropy), {}, r"one AttentionTensor; .* \[attention\]"),
             ((3, patterns.entropy), {}, "iterable of AttentionTensor, but is int"),
-            ((["a text"], patterns.entropy), {}, r"item 0 of the stream is a str.* extractor.extract\(texts\)"),
+            ((["a text"], patterns.entropy), {}, r"item 0 of the stream is a str.* ext\.extract\(texts\)"),
             (([], patterns.entropy), {}, "the stream gave no sequences"),
             ((Stream([], skipped=[(0, "x")]), patterns.entropy), {}, "all 1 inputs were skipped"),
             ((corpus(), {"w": lambda a: a.weights}), {}, r"w must give \[layer, head\] = \(1, 2\).*\(1, 2, 2, 2\)"),

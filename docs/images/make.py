@@ -10,7 +10,7 @@ HEADS = {"1-3": "the previous token", "2-9": "the next token, or [CLS]", "4-12":
 
 if __name__ == "__main__":
     ext = Extractor.from_pretrained(demo.model_path())
-    figure = figures.example_heads(ext(SENTENCE), list(HEADS), list(HEADS.values()), threshold=0.05)
+    figure = figures.example_heads(ext(SENTENCE), list(HEADS), titles=list(HEADS.values()), threshold=0.05)
     figures.save(figure, HERE / "heads.png", dpi=110)
 
     passages = demo.passages()

@@ -145,7 +145,7 @@ def check(maps: Sequence[torch.Tensor], query_mask: torch.Tensor, key_mask: torc
 def dense_bands(
     local: torch.Tensor, across: torch.Tensor | None, is_global: torch.Tensor, mask: torch.Tensor
 ) -> torch.Tensor:
-    """Longformer's bands as dense `[batch, head, query, key]` maps (layout: methods D.9, measured).
+    """Longformer's bands as dense `[batch, head, query, key]` maps, in the layout that was measured.
 
     Args:
         local: `[batch, head, query, globals + window + 1]`; column c is the c-th global key, then come the keys from

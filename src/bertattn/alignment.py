@@ -16,14 +16,14 @@ from bertattn import _arrays
 from bertattn._arrays import Numpy
 from bertattn.annotation import Sentence
 from bertattn.errors import AlignmentError, MeasureError, SelectionError, ValidationError
-from bertattn.tensor import AttentionTensor, Axis, WordId
+from bertattn.tensor import AttentionTensor, Axis, WordId, check_tensor
 
 __all__ = ["drop_special", "merge_subwords", "word_ids_from_offsets", "words_of_text"]
 
 Span: TypeAlias = tuple[int, int]
 
 _PIECE = re.compile(r"\w+(?:['’\-]\w+)*|[^\w\s]")
-# Rows with less mass than this are undefined once they lose their special tokens (methods 0.3).
+# Rows with less mass than this are undefined once they lose their special tokens.
 _NO_MASS = 1e-12
 
 
@@ -148,6 +148,7 @@ def merge_subwords(
         is: with "first" that of its first token, else that of any.
 
     Raises:
+        ValidationError: no `AttentionTensor`, or an unknown option.
         AlignmentError: an axis without `word_ids`, or a word without a token.
         MeasureError: numbers that do not add over keys, such as norms of vectors; "max" of rows that are no
             distributions.
@@ -162,6 +163,7 @@ def merge_subwords(
                [0.325, 0.5  , 0.175],
                [0.7  , 0.2  , 0.1  ]])
     """
+    check_tensor(attention, "merge_subwords")
     if keys != "sum":
         raise ValidationError(
             f"keys is {keys!r}, but attention to a word is the sum over its tokens: anything but keys='sum' loses mass"
@@ -371,6 +373,7 @@ def drop_special(attention: AttentionTensor, /, *, renormalize: bool = True) -> 
             no longer `normalized`.
 
     Raises:
+        ValidationError: no `AttentionTensor`.
         MeasureError: `renormalize` for numbers that are no distributions.
         SelectionError: no ordinary token is left, or an axis does not know its special tokens.
 
@@ -383,6 +386,7 @@ def drop_special(attention: AttentionTensor, /, *, renormalize: bool = True) -> 
         array([[0.25, 0.75],
                [0.25, 0.75]])
     """
+    check_tensor(attention, "drop_special")
     if renormalize and not attention.normalized:
         raise MeasureError(
             f"the rows of measure {attention.measure!r} are no distributions and cannot be made to sum to 1 again; "

@@ -119,6 +119,9 @@ class Sentence:
             spacing: "single" joins the words by single spaces (the paper's way); "natural" leaves out the space where
                 `space_after` is False.
 
+        Raises:
+            ValidationError: another spacing.
+
         Examples:
             >>> Sentence(["Go", "!"], space_after=[False, True]).text(spacing="natural")
             ('Go!', ((0, 2), (2, 3)))
@@ -277,7 +280,11 @@ class DocumentWindow:
         return sum(len(sentence) for sentence in self.sentences)
 
     def text(self, *, spacing: str = "single") -> tuple[str, tuple[tuple[int, int], ...]]:
-        """As `Sentence.text`, for all words of the window."""
+        """As `Sentence.text`, for all words of the window.
+
+        Raises:
+            ValidationError: another spacing.
+        """
         spaces = [space for s in self.sentences for space in s.space_after or (True,) * len(s)]
         return Sentence(self.words, space_after=tuple(spaces)).text(spacing=spacing)
 
@@ -287,11 +294,16 @@ def head_words(x: Document | DocumentWindow, /) -> tuple[int | None, ...]:
 
     The tree's is the word whose governor lies outside the mention; of several, the nearest to the root, then the first.
 
+    Raises:
+        ValidationError: no document, and no window of one.
+
     Examples:
         >>> tree = Sentence(["My", "old", "friend", "left"], governors=[3, 3, 4, 0])
         >>> head_words(Document([tree], [Mention(0, 3, "friend")]))
         (2,)
     """
+    if not isinstance(x, Document | DocumentWindow):
+        raise ValidationError(f"mentions stand in a Document or DocumentWindow, but got {x!r:.60}")
     governors: list[int | None] = []  # over the whole text, from 0; -1 is the root, None unknown
     for sentence in x.sentences:
         first = len(governors)

@@ -18,19 +18,19 @@ __all__ = [
 
 
 class BertattnError(ValueError):
-    """Parent of all errors raised by bertattn."""
+    """Parent of all errors that bertattn raises on purpose; itself a `ValueError`."""
 
 
 class ValidationError(BertattnError):
-    """The parts given to a constructor do not fit together."""
+    """An argument that cannot be used, or parts of a value that do not fit together."""
 
 
 class SelectionError(BertattnError, LookupError):
-    """A layer, head or statistic was asked for that is not there."""
+    """Something was asked for that is not there: a layer, a head, a statistic, a relation, a row."""
 
 
 class MeasureError(BertattnError):
-    """A function needs another kind of number than the tensor holds."""
+    """A function needs another kind of number than the tensor holds, such as rows that are distributions."""
 
 
 class AlignmentError(BertattnError):
@@ -38,7 +38,7 @@ class AlignmentError(BertattnError):
 
 
 class InputError(BertattnError):
-    """A text that cannot be given to a model."""
+    """An input (text, ids, a file, the outputs of a model call) that cannot be read, or not in the way asked for."""
 
 
 class TooLongError(InputError):
@@ -58,7 +58,7 @@ class ModelError(BertattnError):
 
 
 class StorageError(BertattnError):
-    """A file that bertattn did not write, that is torn, or that is newer than this version."""
+    """A file that cannot be written, that bertattn did not write, that is torn, or that is newer than this version."""
 
 
 class MissingExtraError(BertattnError, ImportError):
@@ -66,7 +66,12 @@ class MissingExtraError(BertattnError, ImportError):
 
 
 class ReaderError(BertattnError):
-    """A malformed place in a file: `path:line:column: what is wrong`."""
+    """A malformed place in a file: `path:line:column: what is wrong`.
+
+    Attributes:
+        path, line, column: the place; lines and columns are counted from 1.
+        message: what is wrong there.
+    """
 
     def __init__(self, message: str, *, path: str, line: int, column: int = 1) -> None:
         super().__init__(f"{path}:{line}:{column}: {message}")

@@ -22,7 +22,7 @@ import numpy as np
 from bertattn import _arrays
 from bertattn._arrays import Array, Numpy
 from bertattn.errors import MeasureError, ValidationError
-from bertattn.tensor import AttentionTensor, Axis
+from bertattn.tensor import AttentionTensor, Axis, check_tensor
 
 __all__ = [
     "QueryMean",
@@ -96,10 +96,7 @@ def mean_over_queries(rows: Callable[Concatenate[AttentionTensor, P], Values_co]
     @functools.wraps(rows)
     def metric(attention: AttentionTensor, /, *args: P.args, **kwargs: P.kwargs) -> Any:
         name = getattr(rows, "__name__", "the metric")
-        if not isinstance(attention, AttentionTensor):
-            raise ValidationError(
-                f"{name} needs an AttentionTensor, but got {type(attention).__name__}; an Extractor makes one of a text"
-            )
+        check_tensor(attention, name)
         values: Any = rows(attention, *args, **kwargs)
         for part, numbers in (values if isinstance(values, dict) else {name: values}).items():
             if np.shape(numbers) != attention.shape[:3]:
@@ -235,6 +232,9 @@ def attention_to_punctuation(attention: AttentionTensor, /, *, tokens: Sequence[
 
     Returns:
         `[layer, head]`, in units of the measure; 0 where the text has no such token.
+
+    Raises:
+        ValidationError: `tokens` is one string.
 
     Examples:
         >>> import numpy as np

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, overload
 
-from bertattn import _tokens
+from bertattn import _arrays, _tokens
 from bertattn.errors import InputError, ModelError, TooLongError, ValidationError
 from bertattn.inputs import TokenIds
 
@@ -94,9 +94,10 @@ def paragraph_segments(
 
     Raises:
         TooLongError: `max_tokens` leaves no room for two tokens.
-        InputError: a document that is no sequence of strings, or a line that no tokenizer can take (a lone surrogate).
+        InputError: a document that is no sequence of strings, a line that no tokenizer can take (a lone surrogate), or
+            no tokenizer.
         ModelError: a tokenizer that does not say which tokens come from which text.
-        ValidationError: an option that there is not, or a negative `count`.
+        ValidationError: an option that there is not, or a number that is no whole number from 0.
 
     Examples:
         >>> from transformers import BertTokenizer
@@ -115,8 +116,16 @@ def paragraph_segments(
     ):
         if value not in choices:
             raise ValidationError(f"{name} must be {' or '.join(map(repr, choices))}, but is {value!r}")
-    if count is not None and count < 0:
-        raise ValidationError(f"count must be 0 or more, but is {count}")
+    for name, number in (("max_tokens", max_tokens), ("count", 0 if count is None else count), ("seed", seed)):
+        if type(_arrays.plain(number)) is not int:
+            raise ValidationError(f"{name} must be a whole number, but is {number!r}")
+        if number < 0:
+            raise ValidationError(f"{name} must be 0 or more, but is {number}")
+    if not callable(tokenizer):
+        raise InputError(
+            f"tokenizer must be a transformers tokenizer, but is {tokenizer!r:.60}; that of an Extractor is "
+            "ext.tokenizer"
+        )
     template = _pair_template(tokenizer)
     room = max_tokens - template.size
     if room < 2:
@@ -124,7 +133,7 @@ def paragraph_segments(
             f"max_tokens is {max_tokens}, but {template.size} special tokens and two of text need {template.size + 2}"
         )
 
-    rng = random.Random(seed)  # noqa: S311  # no secret hangs on it
+    rng = random.Random(_arrays.plain(seed))  # noqa: S311  # no secret hangs on it
     made: list[TokenIds] = []
     one_line_chunks = lost_lines = cut_tokens = empty_lines = 0
     for number, (document, is_last) in enumerate(_marking_the_last(documents)):

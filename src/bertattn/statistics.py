@@ -158,7 +158,7 @@ class Moments:
         weight = np.where(self.weight > 0, self.weight, np.nan)
         return np.asarray(np.sqrt(k / (k - 1) * np.maximum(self.squared_second, 0.0)) / weight)
 
-    def interval(self, level: float = 0.95) -> tuple[Numpy, Numpy]:
+    def interval(self, *, level: float = 0.95) -> tuple[Numpy, Numpy]:
         """Confidence interval of the mean, (low, high): mean -/+ t se, Student's t with k - 1 degrees of freedom.
 
         Raises:
@@ -317,16 +317,29 @@ class Summary(Result):
         return self.table[self.statistics.index(statistic)]
 
     def mean(self, statistic: str) -> Numpy:
-        """Mean over the corpus, `[layer, head]`; NaN where it was never defined."""
+        """Mean over the corpus, `[layer, head]`; NaN where it was never defined.
+
+        Raises:
+            SelectionError: no such statistic.
+        """
         return self[statistic].mean
 
     def standard_error(self, statistic: str) -> Numpy:
-        """Standard error of the mean, `[layer, head]`; NaN with fewer than 2 sequences."""
+        """Standard error of the mean, `[layer, head]`; NaN with fewer than 2 sequences.
+
+        Raises:
+            SelectionError: no such statistic.
+        """
         return self[statistic].standard_error
 
     def interval(self, statistic: str, *, level: float = 0.95) -> tuple[Numpy, Numpy]:
-        """Confidence interval of the mean (Student's t), a pair of `[layer, head]`."""
-        return self[statistic].interval(level)
+        """Confidence interval of the mean (Student's t), (low, high), each `[layer, head]`.
+
+        Raises:
+            SelectionError: no such statistic.
+            ValidationError: a level outside (0, 1).
+        """
+        return self[statistic].interval(level=level)
 
     def top(self, statistic: str, /, k: int = 3, *, largest: bool = True) -> list[HeadMean]:
         """The `k` heads with the largest mean of a statistic, the largest first.
@@ -441,7 +454,7 @@ def summarize(
     """Mean and standard error of metrics over a corpus, in one pass that holds one sequence at a time.
 
     Args:
-        stream: the sequences, such as `extractor.extract(texts)` or a list. To change each on the way use
+        stream: the sequences, such as `ext.extract(texts)` or a list. To change each on the way use
             `stream.map(function)`, which keeps the records of skipped inputs that a generator would lose.
         functions: each takes an `AttentionTensor` and gives `[layer, head]`, or a dict of such. A statistic has its
             function's name (`functools.partial` is looked through), or its key in the dict; in a mapping
@@ -484,7 +497,7 @@ def summarize(
         if not isinstance(attention, AttentionTensor):
             raise ValidationError(
                 f"item {index} of the stream is a {type(attention).__name__}, not an AttentionTensor; "
-                "for texts give extractor.extract(texts)"
+                "for texts give ext.extract(texts)"
             )
         return _of_one(attention, metrics, weighting)
 

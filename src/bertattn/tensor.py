@@ -29,7 +29,7 @@ HeadName: TypeAlias = "str | tuple[int, int]"
 WordId: TypeAlias = "int | tuple[int, ...] | None"
 Annotation: TypeAlias = "Sentence | DocumentWindow"
 
-# How far a row of a distribution may sum from 1 (methods 0.2), by dtype.
+# How far a row of a distribution may sum from 1, by dtype.
 ROW_TOLERANCE = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-3, "bfloat16": 1e-2}
 
 # How many tokens of an axis a notebook shows, and how many characters of one.
@@ -152,7 +152,11 @@ class Axis:
         return f"Axis({len(self)} {self.unit}{'s' * (len(self) > 1)}: {' '.join(shown)})"
 
     def role_mask(self, *roles: str) -> Numpy:
-        """bool[token]: which tokens have one of these roles."""
+        """bool[token]: which tokens have one of these roles; none where the axis does not know its roles.
+
+        Raises:
+            SelectionError: an unknown role.
+        """
         for role in roles:
             if role not in ROLES:
                 raise SelectionError(f"{role!r} is no role; the roles are {', '.join(ROLES)}")
@@ -473,7 +477,11 @@ class AttentionTensor:
         return empty
 
     def __getitem__(self, head: HeadName) -> Array:
-        """The `[query, key]` weights of one head: `a["8-10"]` counted from 1, `a[7, 9]` counted from 0."""
+        """The `[query, key]` weights of one head: `a["8-10"]` counted from 1, `a[7, 9]` counted from 0.
+
+        Raises:
+            SelectionError: no such head, or something that names none.
+        """
         layer, number = parse_head(head)
         if layer not in self.layers or number not in self.heads:
             raise SelectionError(
@@ -599,6 +607,14 @@ def _checked_weights(weights: Any) -> Any:
     if 0 in shape:
         raise ValidationError(f"weights have no numbers: their shape is {shape}")
     return weights
+
+
+def check_tensor(attention: object, caller: str) -> None:
+    """Refuse what is no `AttentionTensor`, naming the function that was given it."""
+    if not isinstance(attention, AttentionTensor):
+        raise ValidationError(
+            f"{caller} needs an AttentionTensor, but got {type(attention).__name__}; an Extractor makes one of a text"
+        )
 
 
 def _axis(axis: Axis | Iterable[str]) -> Axis:

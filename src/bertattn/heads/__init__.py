@@ -18,7 +18,7 @@ from bertattn.heads.coreference_selection import (
 from bertattn.heads.dependency import RelationScores, predict_governors, score_relations
 from bertattn.heads.mentions import (
     MENTION_TYPES,
-    Attributes,
+    MentionAttributes,
     MentionHeads,
     mention_attributes,
     mention_heads,
@@ -54,7 +54,7 @@ from bertattn.heads.trees import (
 __all__ = [
     "MENTION_TYPES",
     "RELEASED_OFFSETS",
-    "Attributes",
+    "MentionAttributes",
     "BestHead",
     "BestHeads",
     "BiasScores",

@@ -121,7 +121,7 @@ def _check(attention: object, index: int, first: AttentionTensor | None) -> None
     if not isinstance(attention, AttentionTensor):
         raise ValidationError(
             f"entry {index} of the stream is no AttentionTensor but {attention!r:.60}; give maps, such as "
-            "extractor.extract(inputs)"
+            "ext.extract(inputs)"
         )
     if first is not None and (attention.layers, attention.heads) != (first.layers, first.heads):
         raise ValidationError(f"map {index} of the stream has other layers or heads than the first")

@@ -16,7 +16,7 @@ from bertattn.errors import SelectionError, ValidationError
 from bertattn.heads._options import one_of
 from bertattn.heads.mentions import (
     MENTION_TYPES,
-    Attributes,
+    MentionAttributes,
     MentionHeads,
     mention_attributes,
     mention_heads,
@@ -437,7 +437,7 @@ def _sieves(window: DocumentWindow, heads: MentionHeads) -> Numpy:
     # The last head word, so far, of mentions with such words, head word or attributes.
     by_text: dict[tuple[str, ...], int] = {}
     by_form: dict[str, int] = {}
-    by_attributes: dict[Attributes, int] = {}
+    by_attributes: dict[MentionAttributes, int] = {}
     at_word: dict[int, list[int]] = {}
     for i, word in enumerate(heads.words):
         at_word.setdefault(word, []).append(i)

@@ -414,7 +414,7 @@ def score_bias(
     on the pronoun, such as where X and Y stand and who is meant, cancels out.
 
     Args:
-        stream: maps of both sentences of each pair, such as `extractor.extract(pairs)` of a `MinimalPairs`; of words or
+        stream: maps of both sentences of each pair, such as `ext.extract(pairs)` of a `MinimalPairs`; of words or
             tokens.
         direction: "from_mention", the pronoun's attention to the candidates, or "to_mention", theirs to the pronoun.
         on_error: what to do with a sentence of which a word has no token: "raise", or "skip" to list it in `.skipped`,

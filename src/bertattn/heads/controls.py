@@ -6,7 +6,7 @@ import numpy as np
 
 from bertattn import _arrays
 from bertattn.errors import ValidationError
-from bertattn.tensor import AttentionTensor
+from bertattn.tensor import AttentionTensor, check_tensor
 
 __all__ = ["shuffled"]
 
@@ -25,7 +25,7 @@ def shuffled(attention: AttentionTensor, /, *, seed: int) -> AttentionTensor:
             corpus give each its own seed, as in `(shuffled(a, seed=i) for i, a in enumerate(stream))`.
 
     Raises:
-        ValidationError: a seed that is no whole number from 0.
+        ValidationError: no `AttentionTensor`, or a seed that is no whole number from 0.
 
     Examples:
         >>> a = AttentionTensor(np.array([[[[0.7, 0.2, 0.1], [0.0, 1.0, 0.0], [0.3, 0.3, 0.4]]]]), ["a", "b", "c"])
@@ -34,6 +34,7 @@ def shuffled(attention: AttentionTensor, /, *, seed: int) -> AttentionTensor:
                [0. , 0. , 1. ],
                [0.3, 0.3, 0.4]])
     """
+    check_tensor(attention, "shuffled")
     if type(seed) is not int or seed < 0:
         raise ValidationError(f"seed must be a whole number from 0, but is {seed!r}")
     order = np.random.default_rng(seed).random(attention.shape).argsort(axis=-1)

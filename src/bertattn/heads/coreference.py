@@ -288,7 +288,7 @@ def score_coreference(
     see `mentions.mention_types`.
 
     Args:
-        stream: maps of `DocumentWindow`s, such as `extractor.extract(bertattn.windows(documents))`; of words or tokens.
+        stream: maps of `DocumentWindow`s, such as `ext.extract(bertattn.windows(documents))`; of words or tokens.
         directions: which of "from_mention" and "to_mention" to score.
         candidates: what a head chooses from. The paper does not say; "words_other" is closest to its words. All four
             modes are scored, and this one is counted: `CoreferenceScores.counting` changes it afterwards.

@@ -19,7 +19,7 @@ from bertattn.heads._options import Subtypes, Use, one_of
 from bertattn.heads._scores import By, HeadScores
 from bertattn.heads._stream import Skipped, checked_directions, counted, weights_of_gold
 from bertattn.heads._words import peak, without_itself, word_weights
-from bertattn.tensor import AttentionTensor, HeadName, Source
+from bertattn.tensor import AttentionTensor, HeadName, Source, check_tensor
 
 if TYPE_CHECKING:
     from bertattn.heads.selection import BestHead
@@ -58,7 +58,7 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
     Raises:
         AlignmentError: tokens that do not know their words.
         MeasureError: cross-attention.
-        ValidationError: an unknown direction.
+        ValidationError: no `AttentionTensor`, or an unknown direction.
 
     Examples:
         >>> from bertattn import Axis
@@ -66,6 +66,7 @@ def predict_governors(attention: AttentionTensor, /, *, direction: Direction = "
         >>> predict_governors(AttentionTensor(np.array([[[[0.1, 0.9], [0.6, 0.4]]]]), axis))
         array([[[2, 1]]])
     """
+    check_tensor(attention, "predict_governors")
     one_of("direction", direction, DIRECTIONS)
     weights = word_weights(attention)
     masked = without_itself(weights)
@@ -489,7 +490,7 @@ def score_relations(
     are left out and counted.
 
     Args:
-        stream: maps whose `annotation` has the gold trees, such as `extractor.extract(sentences)`; of words or
+        stream: maps whose `annotation` has the gold trees, such as `ext.extract(sentences)`; of words or
             tokens. In a `DocumentWindow` each sentence is scored by itself.
         directions: which of "from_dependent", "to_dependent", "from_governor" to score.
         punct, root, subtypes: which words count: see `RelationScores.counting`. Can be changed afterwards.
@@ -510,8 +511,8 @@ def score_relations(
     An exception on the way, Ctrl-C among them, has the scores of what was done so far as its attribute `partial`.
 
     Raises:
-        ValidationError: an empty stream, maps without gold trees, sentences that do not fit their maps, an unknown
-            option.
+        ValidationError: an empty stream, maps without gold trees, sentences that do not fit their maps, a relation
+            of the name "all", which stands for all words, or an unknown option.
         AlignmentError: tokens that do not know their words, or words without a token.
         MeasureError: cross-attention, or norms of vectors that are not merged into words.
 
@@ -571,6 +572,12 @@ class _Counter:
             )
         weights = weights_of_gold(attention, index, len(gold))
         sentences = gold.sentences if isinstance(gold, DocumentWindow) else (gold,)
+        for relation in {relation for sentence in sentences for relation in sentence.relations or ()}:
+            if relation is not None and relation.partition(":")[0] == "all":
+                raise ValidationError(
+                    f"map {index} of the stream has a word with the relation {relation!r}, but 'all' are the words of "
+                    "every relation here; give it another name in the treebank, such as 'every'"
+                )
         document = gold.document
         start = 0
         scored = []

@@ -21,7 +21,7 @@ from bertattn.heads._lexicon import (
     Pronoun,
 )
 
-__all__ = ["MENTION_TYPES", "Attributes", "MentionHeads", "mention_attributes", "mention_heads", "mention_types"]
+__all__ = ["MENTION_TYPES", "MentionAttributes", "MentionHeads", "mention_attributes", "mention_heads", "mention_types"]
 
 MentionType: TypeAlias = Literal["pronoun", "proper", "nominal", "unknown"]
 
@@ -57,7 +57,7 @@ class MentionHeads:
 
 
 @dataclass(frozen=True)
-class Attributes:
+class MentionAttributes:
     """What a mention says about the entity that it names.
 
     Args:
@@ -70,15 +70,15 @@ class Attributes:
     gender: frozenset[str] | None = None
     person: int = 3
 
-    def compatible(self, other: Attributes, /) -> bool:
+    def compatible(self, other: MentionAttributes, /) -> bool:
         """Whether nothing known of one conflicts with the other.
 
         Numbers conflict if they differ, genders if they have nothing in common, persons if one of them is the third:
         "I" and "you" may be the same speaker.
 
         Examples:
-            >>> she, they = Attributes("Sing", frozenset({"Fem"})), Attributes("Plur")
-            >>> she.compatible(Attributes("Sing")), she.compatible(they)
+            >>> she, they = MentionAttributes("Sing", frozenset({"Fem"})), MentionAttributes("Plur")
+            >>> she.compatible(MentionAttributes("Sing")), she.compatible(they)
             (True, False)
         """
         return (
@@ -138,7 +138,7 @@ def mention_types(x: Document | DocumentWindow, heads: MentionHeads, /) -> tuple
     return tuple(_type(upos[word], xpos[word], feats[word] or {}) for word in heads.words)
 
 
-def mention_attributes(x: Document | DocumentWindow, heads: MentionHeads, /) -> tuple[Attributes, ...]:
+def mention_attributes(x: Document | DocumentWindow, heads: MentionHeads, /) -> tuple[MentionAttributes, ...]:
     """Number, gender and person of each mention: what can be read off it, from tags, trees and small English lists.
 
     - Number: plural with a conjunct of the head word inside the mention; else the feature Number (of possessives, else
@@ -157,8 +157,8 @@ def mention_attributes(x: Document | DocumentWindow, heads: MentionHeads, /) -> 
         >>> from bertattn.annotation import Sentence
         >>> x = Document([Sentence("Mrs. Dalloway bought them".split())], [Mention(0, 2, "1"), Mention(3, 4, "2")])
         >>> mention_attributes(x, mention_heads(x))
-        (Attributes(number=None, gender=frozenset({'Fem'}), person=3),
-         Attributes(number='Plur', gender=None, person=3))
+        (MentionAttributes(number=None, gender=frozenset({'Fem'}), person=3),
+         MentionAttributes(number='Plur', gender=None, person=3))
     """
     types = mention_types(x, heads)
     words = x.words
@@ -175,11 +175,11 @@ def mention_attributes(x: Document | DocumentWindow, heads: MentionHeads, /) -> 
             number = _number(features, pronoun, xpos[head])
         if kind == "pronoun" or pronoun is not None:
             person = {"1": 1, "2": 2, "3": 3}.get(features.get("Person", ""), pronoun.person if pronoun else 3)
-            found.append(Attributes(number, _pronoun_gender(features, pronoun), person))
+            found.append(MentionAttributes(number, _pronoun_gender(features, pronoun), person))
         else:
             proper = kind == "proper" or (kind == "unknown" and word[0].isupper())
             names = [words[i] for i in mention.words] if proper else []
-            found.append(Attributes(number, _gender(mention, word, lemmas[head], names), 3))
+            found.append(MentionAttributes(number, _gender(mention, word, lemmas[head], names), 3))
     return tuple(found)
 
 

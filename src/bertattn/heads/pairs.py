@@ -111,18 +111,18 @@ class MinimalPairs(Sequence[DocumentWindow]):
 
     Args:
         pairs: the pairs, each with a name of its own.
-        left_out: (index, reason) of what made no pair.
+        skipped: (index, reason) of what made no pair.
 
     Raises:
         ValidationError: something that is no pair, or two of one name.
     """
 
     pairs: tuple[MinimalPair, ...]
-    left_out: tuple[tuple[int, str], ...] = ()
+    skipped: tuple[tuple[int, str], ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "pairs", tuple(self.pairs))
-        object.__setattr__(self, "left_out", tuple(self.left_out))
+        object.__setattr__(self, "skipped", tuple(self.skipped))
         for pair in self.pairs:
             if not isinstance(pair, MinimalPair):
                 raise ValidationError(f"pairs must be MinimalPairs, but one is {pair!r:.60}")
@@ -146,7 +146,7 @@ class MinimalPairs(Sequence[DocumentWindow]):
 
     def __repr__(self) -> str:
         templates = len({pair.template for pair in self.pairs})
-        return f"MinimalPairs({len(self.pairs)} pairs of {templates} templates, {len(self.left_out)} left out)"
+        return f"MinimalPairs({len(self.pairs)} pairs of {templates} templates, {len(self.skipped)} skipped)"
 
 
 def minimal_pairs(
@@ -167,6 +167,13 @@ def minimal_pairs(
 
     Raises:
         ValidationError: other numbers of documents.
+
+    Examples:
+        >>> texts = [f"The nurse thanked the guard because {one} was ill ." for one in ("she", "he")]
+        >>> pro, anti = (Document([Sentence(t.split())], [Mention(0, 2, "1"), Mention(6, 7, "1")]) for t in texts)
+        >>> (pair,) = minimal_pairs([pro], [anti], candidates=["nurse", "guard"]).pairs
+        >>> pair.pronoun, pair.fitting, pair.other
+        (6, 1, 4)
     """
     one, two = tuple(pro), tuple(anti)
     if len(one) != len(two):
@@ -176,14 +183,14 @@ def minimal_pairs(
             f"candidates must be a collection of words, but is {candidates!r}; write [{candidates!r}]"
         )
     known = _candidates_of(one, two) if candidates is None else {word.lower().split()[-1] for word in candidates}
-    made, left_out = [], []
+    made, skipped = [], []
     for i, (a, b) in enumerate(zip(one, two, strict=True)):
         pair = _pair(a, b, known, a.id or f"pair {i}")
         if isinstance(pair, str):
-            left_out.append((i, pair))
+            skipped.append((i, pair))
         else:
             made.append(pair)
-    return MinimalPairs(tuple(made), tuple(left_out))
+    return MinimalPairs(tuple(made), tuple(skipped))
 
 
 def template_pairs(templates: Iterable[str], candidates: Mapping[str, str], /) -> MinimalPairs:
@@ -200,7 +207,7 @@ def template_pairs(templates: Iterable[str], candidates: Mapping[str, str], /) -
         >>> candidates = {"nurse": "she", "guard": "he", "baker": "she"}
         >>> pairs = template_pairs(["The {} thanked the {} because {pronoun} was ill."], candidates)
         >>> pairs
-        MinimalPairs(4 pairs of 1 templates, 0 left out)
+        MinimalPairs(4 pairs of 1 templates, 0 skipped)
         >>> pairs.pairs[0].id, pairs.pairs[1].id
         ('The nurse thanked the guard because she was ill .', 'The guard thanked the nurse because she was ill .')
     """

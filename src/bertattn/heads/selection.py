@@ -55,7 +55,8 @@ class BestHead:
             picking adds only where `picked_on` is "other words"; see `cross_fit` on "other folds".
         offset: the best fixed offset, picked as the head was.
         baseline: fraction of the words whose governor stands there.
-        picked_on: "the same words", "other words" or "other folds".
+        picked_on: "the same words", "overlapping words" (some of them) or "other words", told by the names of documents
+            and sentences; or "other folds".
         stability: how often the same head and direction wins when sentences are drawn anew (or, of a cross-fit, in how
             many of the folds).
         optimism: of a cross-fit, how much higher the accuracy is where it is picked on the same words; else NaN.
@@ -248,6 +249,7 @@ def cross_fit(
         >>> cross_fit(scores, relations=["obj"])["obj"].accuracy
         0.5
     """
+    _check_scores("scores", scores)
     part = folds_of(scores, folds, by=by, seed=seed)
     names = _relations(scores, relations, min_count)
     allowed = scores._allowed(directions)
@@ -297,7 +299,23 @@ def split(scores: Scores, /, *, share: float = 0.5, by: By = "document", seed: i
 
     Raises:
         ValidationError: a share that is not between 0 and 1, one document only, or none known.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, Sentence
+        >>> from bertattn.heads import score_relations
+        >>> maps = []
+        >>> for name in ("a", "b", "c", "d"):
+        ...     tree = Sentence([name, "barks"], governors=[2, 0], relations=["nsubj", "root"], document=name)
+        ...     weights = np.array([[[[0.1, 0.9], [0.6, 0.4]]]])
+        ...     maps.append(AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1]), annotation=tree))
+        >>> first, second = split(score_relations(maps))
+        >>> first.documents, second.documents
+        (('a', 'c'), ('b', 'd'))
     """
+    if not isinstance(scores, HeadScores):
+        raise ValidationError(
+            f"scores must be what score_relations or score_coreference gives, but is {type(scores).__name__}"
+        )
     if not isinstance(share, int | float) or not 0 < share < 1:
         raise ValidationError(f"share must lie between 0 and 1, but is {share!r}")
     units = scores._groups(by)
@@ -395,7 +413,19 @@ def head_tests(
     Raises:
         SelectionError: no word has the relation.
         ValidationError: another correction.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, Sentence
+        >>> from bertattn.heads import score_relations
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> one = [[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]
+        >>> weights = np.array([[one, np.eye(3)]])  # the second head looks at each word itself
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2]), annotation=tree)
+        >>> tests = head_tests(score_relations([a] * 8), "obj", offset=1, directions=["from_dependent"])
+        >>> [(test.head, test.difference, round(test.adjusted_p, 4)) for test in tests.rows]
+        [('1-1', 1.0, 0.0039), ('1-2', 0.0, 1.0)]
     """
+    _check_scores("scores", scores)
     _relations(scores, [relation], 0)
     chosen = _pick_offset(scores, relation, OFFSETS) if offset is None else offset
     base = scores.offset_by_sentence(relation, offset=chosen)
@@ -488,7 +518,7 @@ class Comparison(Rows):
     Args:
         rows: a `Difference` each.
         model_a, model_b: their names.
-        picked_on: "the same words" or "other words".
+        picked_on: "the same words", "overlapping words" or "other words", the nearest to the first of the two models'.
         level, resamples, seed: of intervals and tests.
     """
 
@@ -528,7 +558,21 @@ def compare(
 
     Raises:
         ValidationError: other words, or other options.
+
+    Examples:
+        >>> from bertattn import AttentionTensor, Axis, Sentence
+        >>> from bertattn.heads import score_relations
+        >>> tree = Sentence(["Dogs", "chase", "cats"], governors=[2, 0, 2], relations=["nsubj", "root", "obj"])
+        >>> one = [[0.1, 0.8, 0.1], [0.3, 0.4, 0.3], [0.2, 0.7, 0.1]]
+        >>> weights = np.array([[one, np.eye(3)]])  # the second head looks at each word itself
+        >>> a = AttentionTensor(weights, Axis(tree.words, word_ids=[0, 1, 2]), annotation=tree)
+        >>> models = (score_relations([a.select(heads=head)] * 8) for head in (0, 1))  # as if of two models
+        >>> (row,) = compare(*models, relations=["obj"]).rows
+        >>> row.accuracy_a, row.accuracy_b, row.difference, round(row.p, 4)
+        (1.0, 0.0, 1.0, 0.0078)
     """
+    _check_scores("a", a)
+    _check_scores("b", b)
     for name in ("lengths", "position", "governor", "sentence"):
         if not np.array_equal(getattr(a, name), getattr(b, name)):
             raise ValidationError(
@@ -558,7 +602,7 @@ def compare(
         found.append(of_a - of_b)
         counts.append(words)
     labels = {_label(a, pick_a), _label(b, pick_b)}
-    label = "the same words" if "the same words" in labels else "other words"
+    label = next(one for one in ("the same words", "overlapping words", "other words") if one in labels)
     if not names:
         return Comparison((), a.source.model, b.source.model, label, level, resamples, seed)
     differences, denominators = np.stack(found, 1), np.stack(counts, 1)
@@ -651,8 +695,16 @@ def _checked_offsets(offsets: Sequence[int]) -> tuple[int, ...]:
 
 
 def _label(scores: RelationScores, picked_on: RelationScores | None) -> str:
-    same = picked_on is None or picked_on._same_as(scores)
-    return "the same words" if same else "other words"
+    """Where the head was picked, by the names of documents and sentences: scores of a part are of the same words."""
+    if picked_on is None or picked_on._same_as(scores):
+        return "the same words"
+    mine, theirs = (
+        {(document, name) for document, name in zip(one.documents, one.ids, strict=True) if document and name}
+        for one in (scores, picked_on)
+    )
+    if mine and mine <= theirs:
+        return "the same words"
+    return "overlapping words" if mine & theirs else "other words"
 
 
 def _check_scores(name: str, value: object) -> None:

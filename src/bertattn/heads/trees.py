@@ -37,7 +37,7 @@ Weights: TypeAlias = Literal["raw", "log"]
 Method: TypeAlias = Literal["arborescence", "undirected"]
 Edge: TypeAlias = tuple[int, int]
 
-# The logarithm of 0 (methods D.5).
+# What stands for 0 where a logarithm is taken.
 SMALLEST = 1e-12
 
 
@@ -430,7 +430,7 @@ def score_trees(
     high: choose it on others.
 
     Args:
-        stream: attention with sentences and their trees, such as `extractor.extract(read_conllu(path))`.
+        stream: attention with sentences and their trees, such as `ext.extract(read_conllu(path))`.
         heads, direction, weights: as `governor_scores`.
         method: "arborescence" makes directed trees and counts words with the right governor (UAS), "undirected" counts
             edges of the gold tree that are found (UUAS); direction and root then change nothing.
@@ -584,7 +584,10 @@ def _scores_of(
 
 def _annotated(attention: AttentionTensor) -> Sentence:
     if not isinstance(attention, AttentionTensor):
-        raise ValidationError(f"the stream must give AttentionTensor, but gave {type(attention).__name__}")
+        raise ValidationError(
+            f"the stream must give AttentionTensor, but gave {type(attention).__name__}; for sentences give "
+            "ext.extract(sentences)"
+        )
     if not isinstance(attention.annotation, Sentence):
         raise ValidationError(
             f"trees are scored on attention with a Sentence, but its annotation is "
@@ -604,6 +607,8 @@ def _root_of(sentence: Sentence) -> int:
 
 
 def _gold(sentence: Sentence) -> tuple[int | None, ...]:
+    if not isinstance(sentence, Sentence):
+        raise ValidationError(f"the gold tree is a Sentence's, but got {sentence!r:.60}; predictions come first")
     if sentence.governors is None:
         raise ValidationError(
             f"{_name(sentence)} has no tree; read it with read_conllu, or give Sentence(governors=...)"

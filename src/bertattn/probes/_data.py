@@ -156,7 +156,7 @@ class ProbeData:
             ValidationError: the data has sentences only.
         """
         if self._maps is None:
-            raise ValidationError("these are sentences without maps; give maps, such as extractor.extract(sentences)")
+            raise ValidationError("these are sentences without maps; give maps, such as ext.extract(sentences)")
         return self._maps.read(self._numbers[number])
 
 
@@ -171,11 +171,11 @@ def prepare(
     """Read a stream of annotated maps once, for any number of probes: every estimator takes what this gives.
 
     Tokens are merged into words with `merge_subwords`' defaults. The token that starts the sequence and the one that
-    ends it stay, since attention to them stands for the root (methods of Clark et al.'s code). Maps are never all in
+    ends it stay, since attention to them stands for the root (as in Clark et al.'s code). Maps are never all in
     memory: what goes beyond 64 MB is written to a temporary file, which vanishes with the process.
 
     Args:
-        stream: maps whose `annotation` has the gold trees, such as `extractor.extract(sentences)` or a
+        stream: maps whose `annotation` has the gold trees, such as `ext.extract(sentences)` or a
             `bertattn.RunFolder`, of tokens or of words, with their special tokens. Windows are taken apart into their
             sentences: cut them at sentences, since a piece of one counts as one. Or sentences, or documents of them,
             for a probe that reads no attention. Data that was prepared before is given back as it is.

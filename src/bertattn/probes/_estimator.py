@@ -93,7 +93,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
 
         Args:
             X: maps whose `annotation` has the gold trees, with their special tokens, of words or of tokens: a stream
-                such as `extractor.extract(sentences)`, a `bertattn.RunFolder`, or what `prepare` gives.
+                such as `ext.extract(sentences)`, a `bertattn.RunFolder`, or what `prepare` gives.
             y: other targets than the gold: for each sentence the governor of each word (0 is the root; a word's own
                 number is allowed; None for none), as `control_governors` gives. Not with `development`.
             development: maps on which training is stopped early; None keeps `validation_fraction` of X for that:
@@ -301,7 +301,7 @@ class Probe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships no types
         if self._reads_maps and not data.layers:
             raise ValidationError(
                 f"{type(self).__name__} reads attention, but was given sentences; give maps, such as "
-                "extractor.extract(sentences)"
+                "ext.extract(sentences)"
             )
         if self.features == "sqrt":
             _refuse_negative(data)
@@ -406,7 +406,7 @@ def check_vectors(vectors: object, caller: str) -> WordVectors:
     if not isinstance(vectors, WordVectors):
         raise ValidationError(
             f"{caller} needs word vectors but was given {vectors!r:.60}; read some with readers.read_word_vectors "
-            "or take the model's own with extractor.word_vectors(sentences)"
+            "or take the model's own with ext.word_vectors(sentences)"
         )
     if not len(vectors):
         raise ValidationError(

@@ -27,7 +27,7 @@ def decode(log_probabilities: Any, /, *, method: Decoding = "argmax") -> tuple[i
             candidate.
         method: "argmax" takes each word by itself, as the paper does: there may be several roots or none, circles, and
             words that are their own governors; of equals the first wins, the root before all. "tree" takes the most
-            probable tree with exactly one root (methods D.5).
+            probable tree with exactly one root (see `heads.maximum_arborescence`).
 
     Returns:
         For each word the number of its governor, counted from 1; 0 for the root.

@@ -335,7 +335,7 @@ class GovernorScores(Result):
     def to_records(self) -> list[dict[str, Any]]:
         """One row for all words and one for each relation, frequent ones first.
 
-        `low` and `high` bound the 95% interval over sentences; below 10 sentences with the relation it says little.
+        `low` and `high` bound the 95 % interval over sentences; below 10 sentences with the relation it says little.
         """
         names, right, words = self._by_unit("sentence")
         interval = bootstrap_ci(right, words)

@@ -128,8 +128,8 @@ class StructuralProbe(BaseEstimator):  # type: ignore[misc] # scikit-learn ships
         best epoch so far.
 
         Args:
-            X: of sentences with their trees, each as `extractor.hidden_states(sentences, layer=...)` or
-                `extractor.capture(sentence, what="hidden")` gives; or pairs of float `[word, dimension]` and Sentence.
+            X: of sentences with their trees, each as `ext.hidden_states(sentences, layer=...)` or
+                `ext.capture(sentence, what="hidden")` gives; or pairs of float `[word, dimension]` and Sentence.
             y: governors in place of the trees', one sequence a sentence, for controls. Not with `development`.
             development: as X, to follow the loss on; None holds out some of X.
 
@@ -444,7 +444,7 @@ def _read(stream: Iterable[Any], layer: int | None) -> _Words:
     if not isinstance(stream, Iterable) or isinstance(stream, Sentence):
         raise ValidationError(
             f"X must be an iterable of hidden states, but is a {type(stream).__name__}; give "
-            "extractor.hidden_states(sentences, layer=...)"
+            "ext.hidden_states(sentences, layer=...)"
         )
     vectors: list[Numpy] = []
     sentences: list[Sentence] = []
@@ -492,8 +492,8 @@ def _word_vectors(item: Any, layer: int | None) -> tuple[Numpy, Sentence | Docum
         vectors = _merged(item.hidden[layer], item.attention.queries, annotation)
     else:
         raise ValidationError(
-            f"{item!r:.60} holds no hidden states; give what extractor.hidden_states(sentences, layer=...) or "
-            "extractor.capture(sentence, what='hidden') gives, or pairs (vectors of the words, Sentence)"
+            f"{item!r:.60} holds no hidden states; give what ext.hidden_states(sentences, layer=...) or "
+            "ext.capture(sentence, what='hidden') gives, or pairs (vectors of the words, Sentence)"
         )
     if not isinstance(annotation, Sentence | DocumentWindow):
         raise ValidationError(
