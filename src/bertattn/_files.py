@@ -46,7 +46,8 @@ def write_whole(path: str | os.PathLike[str], content: str | bytes) -> None:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # the temporary name would tell the caller nothing; of a full disk there is none
+        if error.errno is not None:
+            error.filename = str(path)  # not the temporary name, which would tell the caller nothing
         raise
     finally:  # after Ctrl-C too
         temporary.unlink(missing_ok=True)
