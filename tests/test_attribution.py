@@ -727,3 +727,9 @@ def test_a_pair_is_one_observation(plain: ba.Extractor) -> None:
     )  # of two pairs one passage is missing
     assert alone.sequences == 3
     assert [one.passage for one in attribution.gradients(plain, ["Snow."], objective=norm_of_first)] == [None]
+
+
+def test_the_bar_knows_how_many_inputs_there_are(plain: ba.Extractor, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = attribution.gradients(plain, ["Snow.", "It ran."], objective=norm_of_first)
+    attribution.gradient_importance(stream, progress=True)
+    assert "2/2" in capsys.readouterr().err

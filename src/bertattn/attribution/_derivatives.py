@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -340,6 +341,9 @@ class _Observations:
         for name in ("skipped", "truncated"):
             if hasattr(stream, name):
                 setattr(self, name, getattr(stream, name))
+
+    def __length_hint__(self) -> int:  # of pairs twice as many as there are, which only a bar shows
+        return operator.length_hint(self._stream)
 
     def __iter__(self) -> Iterator[tuple[Gradients, ...]]:
         first: tuple[Gradients, ...] = ()
